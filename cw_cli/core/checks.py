@@ -1,0 +1,105 @@
+"""A config through every check that needs no cluster: read, overridden, made canonical, typed, cross-checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cw_cli.core.config import Config
+from cw_cli.core.exceptions import ConfigError
+from cw_cli.core.framework import BaseTrainingFramework, TrainingType
+from cw_cli.core.keys import LaunchKeys, launch_schema, read_keys
+from cw_cli.core.overrides import Override, apply
+from cw_cli.core.problems import Origin, Problem, errors, warnings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedConfig:
+    """A config without errors: as it was given, in canonical form, and cw's own keys of it as typed values."""
+
+    framework: BaseTrainingFramework
+    training_type: TrainingType
+    given: Config
+    config: Config
+    keys: LaunchKeys
+    overrides: tuple[Override, ...]
+    warnings: tuple[Problem, ...]
+
+    def data(self) -> dict[str, Any]:
+        """The canonical config as plain data."""
+        return dict(self.config.values)
+
+
+def check_config(
+    framework: BaseTrainingFramework,
+    training_type: TrainingType,
+    given: Config,
+    overrides: Sequence[Override] = (),
+    settings: Config | None = None,
+    flags: Sequence[str] = (),
+) -> CheckedConfig:
+    """Everything that is wrong with `given` under `overrides`, all at once.
+
+    Raises `ConfigError` with the errors and the warnings; returns the checked config when there are only warnings.
+    """
+    schema = framework.get_schema(training_type)
+    own = launch_schema()
+    config, problems = apply(given, overrides, own, schema, flags)
+    if schema is not None:
+        config, more = schema.canonical(config)
+        problems += more
+        problems += schema.check(config, own.keys)
+    if settings is not None:
+        config = config.over(settings.part(own.keys))
+    own_part = config.part(own.keys)
+    own_part, more = own.canonical(own_part)
+    problems += [*more, *own.check(own_part)]
+    # Typed values and cross-checks make sense only of what the schemas let through.
+    keys, more = read_keys(_without_errors(own_part, problems))
+    problems += more
+    problems += _framework_checks(framework, training_type, config, keys, problems)
+    if errors(problems):
+        raise ConfigError(_summary(given, errors(problems)), sorted(problems, key=_place))
+    return CheckedConfig(
+        framework, training_type, given, config, keys, tuple(overrides), tuple(sorted(warnings(problems), key=_place))
+    )
+
+
+def _framework_checks(
+    framework: BaseTrainingFramework,
+    training_type: TrainingType,
+    config: Config,
+    keys: LaunchKeys,
+    found: Sequence[Problem],
+) -> list[Problem]:
+    clean = _without_errors(config, found)
+    problems = framework.cross_checks(clean, keys, training_type)
+    # A key that is wrong already is not missing as well.
+    wrong = {problem.origin for problem in errors(found)}
+    problems = [problem for problem in problems if problem.origin not in wrong]
+    if not errors([*found, *problems]) and not framework.validate_config(dict(config.values), training_type):
+        message = f"{framework.name} does not accept this config for {training_type}"
+        problems.append(Problem(message, "see what the framework asks for", Origin(config.source)))
+    return problems
+
+
+def _without_errors(config: Config, problems: Sequence[Problem]) -> Config:
+    """The config less the top-level keys that hold an error."""
+    wrong = {problem.origin for problem in errors(problems)}
+    for name in list(config.values):
+        origins = [origin for path, origin in config.places.items() if path[:1] == (name,)] + [config.key_origin(name)]
+        if wrong.intersection(origins):
+            config = config.without((name,))
+    return config
+
+
+def _summary(config: Config, problems: Sequence[Problem]) -> str:
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return f"{config.source} has {count}; nothing was started"
+
+
+def _place(problem: Problem) -> tuple[bool, int, int]:
+    """The file's mistakes in its own order, those of the command line after them."""
+    origin = problem.origin or Origin("")
+    return (origin.line is None, origin.line or 0, origin.column or 0)

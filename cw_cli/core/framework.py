@@ -1,0 +1,106 @@
+"""What a framework is: how a kind of training is configured, checked, rendered and launched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cw_cli.core.resources import Resources
+
+if TYPE_CHECKING:
+    from cw_cli.core.config import Config
+    from cw_cli.core.keys import LaunchKeys
+    from cw_cli.core.problems import KeyPath, Problem
+    from cw_cli.core.schema import Schema
+
+
+class TrainingType(str):
+    """The name of a kind of training, as it is typed on the command line.
+
+    The constants are the common ones; a framework may declare any other: `TrainingType("distill")`.
+    """
+
+    SFT: ClassVar[TrainingType]
+    GRPO: ClassVar[TrainingType]
+    EVAL: ClassVar[TrainingType]
+
+    @property
+    def value(self) -> str:
+        return str(self)
+
+
+TrainingType.SFT = TrainingType("sft")
+TrainingType.GRPO = TrainingType("grpo")
+TrainingType.EVAL = TrainingType("eval")
+
+
+class BaseTrainingFramework(ABC):
+    """One framework. The abstract methods are the contract; everything below them has a default.
+
+    `config_data` is the user's config as plain data, overrides applied, cw's own keys included.
+    """
+
+    output_key: ClassVar[str] = "output_dir"
+    """The key of the config that says where the trainer writes."""
+
+    def __init__(self, name: str, kubeconfig_dir: Path) -> None:
+        self.name = name
+        self.kubeconfig_dir = kubeconfig_dir
+
+    @abstractmethod
+    def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
+        """Whether the config can be trained; the last check, after the schema and `cross_checks`."""
+
+    @abstractmethod
+    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
+        """The config as the container shall see it, without the keys that are for the launch only."""
+
+    @abstractmethod
+    def get_configmap_name(self, training_type: TrainingType) -> str:
+        """Name under which the templates mount the config; each run gets one of its own."""
+
+    @abstractmethod
+    def get_job_name(self, training_type: TrainingType) -> str:
+        """Name of the trainer's Job in the templates; the run's name begins with it."""
+
+    @abstractmethod
+    def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
+        """The template files, static YAML or Jinja."""
+
+    @abstractmethod
+    def get_default_image(self) -> str:
+        """The image of a container for which neither the user nor the template names one."""
+
+    def get_training_types(self) -> Sequence[TrainingType]:
+        """What this framework can run."""
+        return (TrainingType.SFT,)
+
+    def get_schema(self, training_type: TrainingType) -> Schema | None:
+        """The keys that a config may hold; None accepts all."""
+        return None
+
+    def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
+        """Mistakes that only show when several keys, files and the resources are seen together."""
+        return []
+
+    def default_resources(self, config: Config, gpu: int | None) -> Resources:
+        """What the trainer takes where neither user nor template says; `gpu` is what the user said, if anything."""
+        return Resources()
+
+    def defaults_without_gpu(self) -> dict[str, Any]:
+        """Keys that a config needs in order to train on the processor, for those that it does not set."""
+        return {}
+
+    def recipes(self) -> Path | None:
+        """A Python package that travels with every run and can be imported there; None when the image has it all."""
+        return None
+
+    def file_keys(self, training_type: TrainingType) -> Sequence[KeyPath]:
+        """Where the config may name files and folders beside it; `"*"` stands for any key or index."""
+        return ()
+
+    def example(self, training_type: TrainingType) -> str:
+        """A commented, minimal config that runs as it is, for `cw init`."""
+        return ""

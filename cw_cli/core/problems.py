@@ -1,0 +1,43 @@
+"""What is wrong and where: the values that every check returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from: a file's line and column (both counted from 1), or a flag as it was typed."""
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+    text: str | None = None
+    """The source line, or None where there is none to show."""
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: a sentence that says what is wrong, one that says what to write instead, and the place."""
+
+    message: str
+    remedy: str = ""
+    origin: Origin | None = None
+    severity: Literal["error", "warning"] = "error"
+
+
+def errors(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that stop a launch."""
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def warnings(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that a launch only mentions."""
+    return [problem for problem in problems if problem.severity == "warning"]
