@@ -1,0 +1,1 @@
+"""Where runs go. Each target is a folder of its own, and none knows another."""

@@ -1,0 +1,1 @@
+"""Runs as processes of this machine: what a plan's manifests say, started, supervised and looked after here."""
