@@ -1,0 +1,201 @@
+"""The use cases: validate, plan, launch, find, rerun. Nothing here prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cw_cli.core.exceptions import ConfigError, RunNotFoundError, UsageError
+from cw_cli.core.names import matching_runs
+from cw_cli.core.problems import Origin, errors
+from cw_cli.core.registry import FrameworkRegistry
+from cw_cli.targets.choice import choose, open_target
+
+# What reads YAML or renders templates is imported where it is needed: `cw list` does neither, `cw validate` only one.
+if TYPE_CHECKING:
+    from cw_cli.core.checks import CheckedConfig
+    from cw_cli.core.config import Config
+    from cw_cli.core.framework import BaseTrainingFramework, TrainingType
+    from cw_cli.core.overrides import Override
+    from cw_cli.core.plan import Plan
+    from cw_cli.core.status import RunStatus
+    from cw_cli.targets.base import Target
+
+
+def find_framework(name: str, training_type: str) -> tuple[BaseTrainingFramework, TrainingType]:
+    """The framework and its training type; raises `FrameworkError` or `UsageError` with what there is."""
+    framework = FrameworkRegistry().get(name)
+    known = {str(item): item for item in framework.get_training_types()}
+    if training_type not in known:
+        raise UsageError(f"{name} has no training type {training_type}", f"There is {', '.join(known)}.")
+    return framework, known[training_type]
+
+
+def validate(
+    framework: str,
+    training_type: str,
+    config: str | Path | Config,
+    overrides: Sequence[Override] = (),
+    *,
+    target: str | None = None,
+    flags: Sequence[str] = (),
+    **keys: Any,
+) -> CheckedConfig:
+    """Check a config as a launch would, without planning one.
+
+    `keys` are overrides by name, as in `learning_rate=1e-5`. Raises `ConfigError` with every mistake.
+    """
+    from cw_cli.core.checks import check_config
+    from cw_cli.core.config import Config, read_config
+    from cw_cli.core.settings import read_settings
+
+    found, known_type = find_framework(framework, training_type)
+    given = config if isinstance(config, Config) else read_config(config)
+    settings = read_settings()
+    if target == "local":
+        settings = settings.over(_machine())
+    return check_config(found, known_type, given, [*overrides, *_as_overrides(keys)], settings, flags)
+
+
+def plan(
+    framework: str,
+    training_type: str,
+    config: str | Path | Config,
+    overrides: Sequence[Override] = (),
+    *,
+    target: str | None = None,
+    name: str | None = None,
+    namespace: str | None = None,
+    flags: Sequence[str] = (),
+    **keys: Any,
+) -> Plan:
+    """Everything that launching `config` would do, as one value; nothing is started and no cluster is asked.
+
+    `target` is `kubernetes` or `local`; without it the settings, and then what there is, decide. Raises `ConfigError`
+    with every mistake of the config.
+    """
+    from cw_cli import __version__
+    from cw_cli.core.plan import Launch, make_plan
+    from cw_cli.core.settings import read_settings
+    from cw_cli.git import commit_of
+
+    settings = read_settings()
+    kind, note = choose(target, settings.get("target"))
+    checked = validate(framework, training_type, config, overrides, target=kind, flags=flags, **keys)
+    launch = Launch(
+        target=kind,
+        user=settings.get("user") or _user(),
+        name=name,
+        namespace=namespace or settings.get("namespace"),
+        version=__version__,
+        commit=commit_of(Path(checked.given.source).absolute().parent),
+        note=note,
+    )
+    return make_plan(checked, launch)
+
+
+def launch(plan: Plan, *, attached: bool = False) -> str:
+    """Do what the plan says and return the run's name.
+
+    An attached run ends with this process. Raises `ConfigError` with everything that the target has against the
+    plan; a launch that fails leaves nothing behind.
+    """
+    target = open_target(plan.target)
+    check_target(plan, target)
+    target.launch(plan, attached=attached)
+    return plan.run
+
+
+def check_target(plan: Plan, target: Target) -> None:
+    """Raise `ConfigError` with everything that the target has against the plan."""
+    problems = errors(target.check(plan))
+    if problems:
+        where = "on this machine" if plan.target == "local" else "on the cluster"
+        raise ConfigError(f"this run cannot start {where}; nothing was started", problems)
+
+
+def targets() -> list[Target]:
+    """Every target that can hold runs, to look for them."""
+    return [open_target("local")]
+
+
+def runs() -> list[RunStatus]:
+    """All runs, newest first."""
+    return [status for target in targets() for status in target.list()]
+
+
+def find_run(text: str) -> tuple[Target, str]:
+    """The run that `text` names: by its full name, the five characters at its end, or the beginning of its name.
+
+    Raises `RunNotFoundError` when there is none, or more than one.
+    """
+    found = [(target, name) for target in targets() for name in matching_runs(text, target.names())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RunNotFoundError(f"no run is called {text}", "`cw list` shows the runs that there are.")
+    names = ", ".join(name for _, name in found[:5])
+    raise RunNotFoundError(f"{text} may mean {len(found)} runs: {names}", "Write more of the name.")
+
+
+def run(text: str) -> RunStatus:
+    """The state of one run; raises `RunNotFoundError`."""
+    target, name = find_run(text)
+    return target.status(name)
+
+
+def plan_again(text: str, overrides: Sequence[Override] = (), *, flags: Sequence[str] = ()) -> Plan:
+    """A plan like that of an earlier run, from its record, with more overrides on top."""
+    from cw_cli.core.config import parse_config
+    from cw_cli.core.overrides import Override
+
+    target, name = find_run(text)
+    record = target.record(name)
+    source = str(Path(record["folder"]) / Path(record["config"]).name)
+    earlier = [Override(item["key"], item["text"], item["flag"]) for item in record["overrides"]]
+    config = parse_config(record["given"], source)
+    return plan(
+        record["framework"],
+        record["type"],
+        config,
+        [*earlier, *overrides],
+        target=record["target"],
+        name=record["name"],
+        namespace=record["namespace"],
+        flags=flags,
+    )
+
+
+def _as_overrides(keys: Mapping[str, Any]) -> list[Override]:
+    from cw_cli.core.overrides import Override
+
+    return [
+        Override(key, value if isinstance(value, str) else json.dumps(value), f"{key}={value!r}")
+        for key, value in keys.items()
+    ]
+
+
+def _machine() -> Config:
+    """What this machine says where neither config nor settings do: no GPUs, if it has none."""
+    from cw_cli.core.config import Config
+    from cw_cli.targets.local.gpus import machine_gpus
+
+    empty = Config("this machine")
+    if machine_gpus(os.environ):
+        return empty
+    return empty.with_value(("gpu",), 0, Origin("this machine, which has no GPU"))
+
+
+def _user() -> str:
+    """The user's login name, as `getpass` finds it but without its imports."""
+    if name := next((os.environ[key] for key in ("LOGNAME", "USER", "USERNAME") if os.environ.get(key)), None):
+        return name
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return "unknown"

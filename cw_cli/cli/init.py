@@ -1,0 +1,21 @@
+"""`cw init FRAMEWORK TYPE`: a config to begin with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cw_cli.cli.errors import say
+
+Framework = Annotated[str, typer.Argument(metavar="FRAMEWORK", help="As in trl.")]
+TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Training type, as in sft.")]
+
+
+def command(framework: Framework, training_type: TypeName) -> None:
+    """Print a commented, minimal config that runs as it is: cw init trl sft > config.yaml."""
+    from cw_cli.api import find_framework
+
+    found, known_type = find_framework(framework, training_type)
+    typer.echo(found.example(known_type), nl=False)
+    say("hint", f"Write it to a file and run it: cw {framework} {training_type} config.yaml --local", "cyan")

@@ -1,0 +1,131 @@
+"""`cw FRAMEWORK TYPE CONFIG`: check, plan, and then print it, start it, or start and follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.core.exceptions import UsageError
+from cw_cli.core.overrides import Override
+from cw_cli.core.registry import BUILT_IN
+from cw_cli.core.schema import Schema
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override any key, as in --set env.SEED=7; may be repeated."),
+]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A word for the run's name.")]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="Kubernetes namespace.")]
+Local = Annotated[bool, typer.Option("--local", help="Run on this machine.")]
+DryRun = Annotated[
+    str | None, typer.Option("--dry-run", metavar="[=client]", help="Print the Kubernetes objects and start nothing.")
+]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as the run has started.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FORMAT", help="name, json or yaml on stdout.")]
+Gpu = Annotated[str | None, typer.Option("--gpu", metavar="N|TYPE:N", help="GPUs on each node.")]
+Cpu = Annotated[str | None, typer.Option("--cpu", metavar="CORES", help="Processor cores on each node.")]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory on each node, as in 64Gi.")]
+Nodes = Annotated[str | None, typer.Option("--nodes", metavar="N", help="Nodes that train together.")]
+Image = Annotated[str | None, typer.Option("--image", metavar="IMAGE", help="Container image.")]
+Pull = Annotated[bool, typer.Option("--pull", help="Pull the image even where a node has it.")]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Kueue queue.")]
+
+
+class LaunchCommand(OverridingCommand):
+    """A launch, whose framework and training type are the words before CONFIG."""
+
+    def schema(self, ctx: Any) -> Schema | None:
+        from cw_cli.api import find_framework
+
+        framework, training_type = find_framework(ctx.parent.info_name, ctx.info_name)
+        return framework.get_schema(training_type)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        words = f"{ctx.parent.info_name} {ctx.info_name}"
+        with formatter.section("Any key of the config"):
+            formatter.write_dl([("--KEY VALUE", f"Override it, as in --learning_rate 1e-5. Keys: cw schema {words}")])
+
+
+def framework_group(name: str) -> TyperGroup:
+    """The command group of a framework, with one command for each training type."""
+    from cw_cli.cli.main import SETTINGS
+
+    group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, add_completion=False)
+    group.callback(help=BUILT_IN[name][2])(lambda: None)
+    for training_type in BUILT_IN[name][3]:
+        text = f"Train with {name} {training_type}: check CONFIG, start the run and follow it."
+        group.command(training_type, cls=LaunchCommand, help=text, context_settings=SETTINGS)(command)
+    return cast(TyperGroup, typer.main.get_command(group))
+
+
+def command(
+    ctx: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The training config, a YAML file.")],
+    gpu: Gpu = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
+    nodes: Nodes = None,
+    image: Image = None,
+    pull: Pull = False,
+    queue: Queue = None,
+    name: Name = None,
+    namespace: Namespace = None,
+    set_: Overrides = None,
+    local: Local = False,
+    detach: Detach = False,
+    dry_run: DryRun = None,
+    output: Output = None,
+) -> None:
+    from cw_cli import api
+
+    assert ctx.parent is not None
+    if dry_run not in (None, "client"):
+        raise UsageError(f"--dry-run={dry_run} is not possible", "Write --dry-run; it asks no cluster.")
+    plan = api.plan(
+        str(ctx.parent.info_name),
+        str(ctx.info_name),
+        config,
+        typed_overrides(ctx, set_),
+        target="local" if local else "kubernetes" if dry_run else None,
+        name=name,
+        namespace=namespace,
+        flags=ctx.meta["flags"],
+    )
+    start(plan, dry_run=bool(dry_run), detach=detach, output=output)
+
+
+def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override]:
+    """What was overridden: `--set` first, so that a flag has the last word."""
+    overrides = []
+    for text in set_ or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {text} is not KEY=VALUE", "Write --set learning_rate=1e-5.")
+        overrides.append(Override(key, value, f"--set {text}"))
+    return [*overrides, *ctx.meta["overrides"]]
+
+
+def start(plan: Any, *, dry_run: bool, detach: bool, output: str | None) -> None:
+    """Print the plan, or carry it out; ends with the trainer's exit code when the run is followed."""
+    from cw_cli.cli import report
+
+    report.show_plan(plan, dry_run=dry_run)
+    if dry_run:
+        report.print_objects(plan.objects, output)
+        return
+    from cw_cli import api
+    from cw_cli.cli.follow import follow
+    from cw_cli.targets.choice import open_target
+
+    target = open_target(plan.target)
+    api.check_target(plan, target)
+    target.launch(plan, attached=not detach)
+    if detach:
+        report.show_started(plan)
+        report.print_named(plan.run, output, target)
+        return
+    raise typer.Exit(follow(target, plan.run))

@@ -1,0 +1,116 @@
+"""The root command: which verbs and frameworks there are, each imported only when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cw_cli.cli.errors import boundary
+from cw_cli.core.registry import BUILT_IN
+
+VERBS = {
+    "list": ("runs_list", "List runs: state, age, progress, loss."),
+    "describe": ("describe", "Show all that is known of a run."),
+    "logs": ("logs", "Print a run's log; -f follows it."),
+    "why": ("why", "Say why a run is in its state and what to do."),
+    "wait": ("wait", "Wait for a run to end and take over its exit code."),
+    "cancel": ("cancel", "Stop a run; its log and record stay."),
+    "delete": ("delete", "Stop runs and forget them."),
+    "rerun": ("rerun", "Launch a run again, with changes if you like."),
+    "init": ("init", "Print a commented config to begin with."),
+    "validate": ("validate", "Check a config without starting anything."),
+    "schema": ("schema", "Show every key of a config."),
+    "config": ("settings", "Show your defaults and where they come from."),
+    "version": ("version", "Print versions."),
+}
+"""Verb, its module in this folder, its line of help."""
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class RootGroup(TyperGroup):
+    """All commands of cw."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*BUILT_IN, *VERBS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in VERBS:
+            return verb_command(cmd_name)
+        if cmd_name in BUILT_IN:
+            return import_module("cw_cli.cli.launch").framework_group(cmd_name)
+        return None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Train"):
+            formatter.write_dl([(f"{name} TYPE CONFIG", entry[2]) for name, entry in BUILT_IN.items()])
+        with formatter.section("Runs and configs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            raise _unknown_command(args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with boundary():
+            return super().invoke(ctx)
+
+
+def verb_command(name: str) -> TyperCommand:
+    """The command of a verb; a typer app with one command is that command."""
+    module = import_module(f"cw_cli.cli.{VERBS[name][0]}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+    options = {"cls": module.COMMAND_CLASS} if hasattr(module, "COMMAND_CLASS") else {}
+    single.command(name, help=module.command.__doc__, context_settings=SETTINGS, **options)(module.command)
+    return cast(TyperCommand, typer.main.get_command(single))
+
+
+def _unknown_command(name: str, names: list[str]) -> Exception:
+    from cw_cli.core.exceptions import UsageError
+    from cw_cli.core.spelling import nearest
+
+    near = nearest(name, names)
+    return UsageError(f"there is no command {name}", f"Did you mean cw {near}?" if near else "See cw --help.")
+
+
+def _version(value: bool) -> None:
+    if value:
+        import cw_cli
+
+        typer.echo(f"cw {cw_cli.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=RootGroup,
+    name="cw",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings=SETTINGS,
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a training YAML to a healthy run, on your cluster or on this machine.
+
+    Every mistake in the config is reported before anything starts.
+    """
+
+
+def main() -> None:
+    """The entry point `cw`."""
+    app(prog_name="cw")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""`cw rerun RUN`: the same again, with changes if you like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.launch import Detach, DryRun, Output, Overrides, start, typed_overrides
+from cw_cli.cli.logs import Run
+
+
+class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a verb's module offers its class
+    """A rerun, whose keys are those of the run's framework; they are checked when its record is read."""
+
+
+def command(
+    ctx: typer.Context,
+    run: Run,
+    set_: Overrides = None,
+    detach: Detach = False,
+    dry_run: DryRun = None,
+    output: Output = None,
+) -> None:
+    """Launch a run again under a new name, from its record: the config as it was, and the overrides.
+
+    Any key may be changed: --set learning_rate=2e-5, or --learning_rate 2e-5.
+    """
+    from cw_cli import api
+
+    overrides: list[Any] = typed_overrides(ctx, set_)
+    plan = api.plan_again(run, overrides, flags=ctx.meta["flags"])
+    start(plan, dry_run=bool(dry_run), detach=detach, output=output)

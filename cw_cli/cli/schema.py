@@ -1,0 +1,70 @@
+"""`cw schema FRAMEWORK TYPE`: every key of a config."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from cw_cli.cli.init import Framework, TypeName
+from cw_cli.core.exceptions import UsageError
+from cw_cli.core.schema import Key, Schema
+
+
+def command(
+    framework: Framework,
+    training_type: TypeName,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON Schema, from which editors complete.")] = False,
+) -> None:
+    """Show every key of a config with type, default and help, cw's own keys first."""
+    from cw_cli.api import find_framework
+    from cw_cli.core.keys import launch_schema
+
+    found, known_type = find_framework(framework, training_type)
+    schema = found.get_schema(known_type)
+    schemas = [launch_schema(), *([schema] if schema else [])]
+    if as_json:
+        from cw_cli.core.json_schema import json_schema
+
+        typer.echo(json.dumps(json_schema(f"cw {framework} {training_type}", schemas), indent=2))
+    elif key is not None:
+        _print_key(_one_key(schemas, key))
+    else:
+        for item in schemas:
+            _print_schema(item)
+
+
+def _one_key(schemas: list[Schema], name: str) -> Key:
+    for schema in schemas:
+        if (key := schema.key(name)) is not None:
+            return key
+        if name in schema.removed:
+            raise UsageError(f"{name} no longer exists in {schema.subject}", schema.removed[name])
+    problem = schemas[-1].unknown(name, None, schemas[0].keys)
+    raise UsageError(problem.message, problem.remedy)
+
+
+def _print_schema(schema: Schema) -> None:
+    for group, title in schema.groups.items():
+        typer.echo(f"# {title}")
+        for key in schema.keys.values():
+            if key.group == group:
+                _print_key(key)
+        typer.echo("")
+
+
+def _print_key(key: Key) -> None:
+    import textwrap
+
+    default = "" if key.required else f", default {json.dumps(key.default)}"
+    typer.echo(f"{key.name}: {key.kind}{default}{', required' if key.required else ''}")
+    if key.choices:
+        typer.echo(f"    one of: {', '.join(_plain(choice) for choice in key.choices)}")
+    for line in textwrap.wrap(key.help, 100):
+        typer.echo(f"    {line}")
+
+
+def _plain(choice: Any) -> str:
+    return choice if isinstance(choice, str) else json.dumps(choice)

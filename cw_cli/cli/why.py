@@ -1,0 +1,19 @@
+"""`cw why RUN`: one verdict, one remedy."""
+
+from __future__ import annotations
+
+import typer
+
+from cw_cli.cli.errors import say
+from cw_cli.cli.logs import Run
+
+
+def command(run: Run) -> None:
+    """Say why a run is in its state, in one sentence, and what to do, in another."""
+    from cw_cli.api import find_run
+
+    target, name = find_run(run)
+    verdict = target.why(name)
+    typer.echo(verdict.sentence)
+    if verdict.remedy:
+        say("hint", verdict.remedy, "cyan")
