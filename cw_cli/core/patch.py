@@ -93,6 +93,8 @@ def _resources(template: Mapping[str, Any], asked: Resources, defaults: Resource
 def _environment(template: list[dict[str, Any]], keys: LaunchKeys, run: str) -> list[dict[str, Any]]:
     entries = {entry["name"]: entry for entry in template if "name" in entry}
     entries["CW_RUN"] = {"name": "CW_RUN", "value": run}
+    # Python keeps back what it prints to a pipe; a log is read while it grows.
+    entries.setdefault("PYTHONUNBUFFERED", {"name": "PYTHONUNBUFFERED", "value": "1"})
     for reference in keys.secrets:
         entries[reference.variable] = _secret_entry(reference)
     for name, value in keys.env.items():

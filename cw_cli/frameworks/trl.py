@@ -1,0 +1,111 @@
+"""TRL: supervised fine-tuning with TRL's own trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cw_cli.core.config import Config
+from cw_cli.core.exceptions import FrameworkError
+from cw_cli.core.framework import BaseTrainingFramework, TrainingType
+from cw_cli.core.keys import LaunchKeys, launch_schema
+from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.resources import Resources
+from cw_cli.core.schema import Schema, read_schema
+from cw_cli.core.shipped import shipped
+from cw_cli.frameworks import trl_rules
+from cw_cli.frameworks.trl_checks import cross_checks
+
+SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
+
+
+class TRLFramework(BaseTrainingFramework):
+    """TRL with its flat YAML, or with `model_name` and a `trainer_args:` block."""
+
+    def __init__(self, kubeconfig_dir: Path) -> None:
+        super().__init__("trl", kubeconfig_dir)
+
+    def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
+        model = "model_name" in config_data or "model_name_or_path" in config_data
+        return model and ("dataset_name" in config_data or "datasets" in config_data)
+
+    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
+        own = launch_schema().keys
+        return {key: value for key, value in config_data.items() if key not in own}
+
+    def get_configmap_name(self, training_type: TrainingType) -> str:
+        return f"{self.get_job_name(training_type)}-config"
+
+    def get_job_name(self, training_type: TrainingType) -> str:
+        return f"cw-trl-train-{self._known(training_type)}"
+
+    def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
+        return [self.kubeconfig_dir / "trl" / f"{self._known(training_type)}_job.yaml"]
+
+    def get_default_image(self) -> str:
+        return "huggingface/trl:1.16.0"
+
+    def get_training_types(self) -> Sequence[TrainingType]:
+        return (TrainingType.SFT,)
+
+    def get_schema(self, training_type: TrainingType) -> Schema:
+        return _schema(self._known(training_type))
+
+    def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
+        resources = keys.resources
+        gpus = self.default_resources(config, resources.gpu).gpu if resources.gpu is None else resources.gpu
+        return cross_checks(config, gpus=gpus or 0, nodes=resources.nodes)
+
+    def default_resources(self, config: Config, gpu: int | None) -> Resources:
+        """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
+        count = gpu if gpu is not None else 0 if config.get("use_cpu") else 1
+        return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+
+    def defaults_without_gpu(self) -> dict[str, Any]:
+        # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.
+        return {"use_cpu": True, "bf16": False}
+
+    def recipes(self) -> Path:
+        return shipped("containers") / "cw_train"
+
+    def file_keys(self, training_type: TrainingType) -> Sequence[KeyPath]:
+        return (
+            ("model_name_or_path",),
+            ("dataset_name",),
+            ("datasets", "*", "path"),
+            ("datasets", "*", "data_dir"),
+            ("datasets", "*", "data_files"),
+            ("datasets", "*", "data_files", "*"),
+            ("datasets", "*", "data_files", "*", "*"),
+            ("chat_template_path",),
+            ("deepspeed",),
+            ("resume_from_checkpoint",),
+        )
+
+    def example(self, training_type: TrainingType) -> str:
+        return (shipped("examples") / "init" / f"trl_{self._known(training_type)}.yaml").read_text("utf-8")
+
+    def _known(self, training_type: TrainingType) -> str:
+        if training_type not in self.get_training_types():
+            known = ", ".join(self.get_training_types())
+            raise FrameworkError(f"TRL has no training type {training_type} here", f"There is {known}.")
+        return str(training_type)
+
+
+@cache
+def _schema(training_type: str) -> Schema:
+    text = (shipped("schemas") / "trl.json").read_text("utf-8")
+    schema = read_schema(text, training_type, SUBJECT, trl_rules.OVERLAY)
+    return Schema(
+        subject=schema.subject,
+        keys=schema.keys,
+        groups=schema.groups,
+        aliases=trl_rules.ALIASES,
+        blocks=trl_rules.BLOCKS,
+        renamed=trl_rules.RENAMED,
+        removed=trl_rules.REMOVED,
+        ignored=trl_rules.IGNORED,
+        renamed_choices=trl_rules.RENAMED_CHOICES,
+    )

@@ -1,0 +1,231 @@
+"""What TRL's dataclasses do not say about single keys: old names, gone keys, and values that are refused later.
+
+Pure data for `cw_cli.core.schema`. Tests hold every entry against the installed TRL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cw_cli.core.schema import Renamed
+
+ALIASES = {"model_name": "model_name_or_path"}
+
+BLOCKS = ("trainer_args",)
+
+
+def _ratio(value: Any) -> Any:
+    """A warm-up ratio as `warmup_steps` takes it; from 1 on it would be read as a number of steps."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 else None
+
+
+def _by_length(value: Any) -> str | None:
+    return {True: "group_by_length", False: "random"}.get(value) if isinstance(value, bool) else None
+
+
+RENAMED = {
+    "max_seq_length": Renamed("max_length"),
+    "evaluation_strategy": Renamed("eval_strategy"),
+    "torch_dtype": Renamed("dtype"),
+    "no_cuda": Renamed("use_cpu"),
+    "per_gpu_train_batch_size": Renamed("per_device_train_batch_size"),
+    "per_gpu_eval_batch_size": Renamed("per_device_eval_batch_size"),
+    "warmup_ratio": Renamed("warmup_steps", "a number below 1 is a share of all steps", _ratio),
+    "group_by_length": Renamed("train_sampling_strategy", "with the value group_by_length", _by_length),
+    "use_liger": Renamed("use_liger_kernel"),
+    "push_to_hub_model_id": Renamed("hub_model_id"),
+}
+
+RENAMED_CHOICES: dict[str, dict[Any, Any]] = {
+    "packing_strategy": {"bfd-requeue": "bfd_split", "ffd": "bfd"},
+    "loss_type": {"chunked_nll": "nll"},
+}
+
+_PYTHON = "it is an argument for Python code, which a YAML file cannot hold"
+_MEASURED = "cw measures tokens per second by itself"
+_FSDP = "write it as {0} inside `fsdp_config:`, with `fsdp: true`"
+_TPU = "TPUs are set up by Accelerate"
+
+REMOVED = {
+    # SFTConfig and SFTTrainer
+    "dataset_batch_size": "the dataset is prepared in batches that TRL chooses; delete it",
+    "num_of_sequences": "`packing: true` packs the whole dataset; delete it",
+    "chars_per_token": "`packing: true` counts tokens, not characters; delete it",
+    "tokenizer": _PYTHON + "; the tokenizer beside the model is used",
+    "processing_class": _PYTHON + "; the tokenizer beside the model is used",
+    "formatting_func": _PYTHON + "; write the columns prompt and completion, messages or text into the dataset",
+    "peft_config": _PYTHON + "; write `use_peft: true` and the lora_ keys",
+    "quantization_config": _PYTHON + "; write `load_in_4bit: true` or `load_in_8bit: true`",
+    "data_collator": _PYTHON,
+    "train_dataset": _PYTHON + "; write `dataset_name:` or `datasets:`",
+    "eval_dataset": _PYTHON + "; write `eval_strategy:` and `dataset_test_split:`",
+    "use_liger_loss": "write `model_init_kwargs: {use_kernels: true}`",
+    # ModelConfig and ScriptArguments
+    "use_flash_attention_2": "write `attn_implementation: flash_attention_2`",
+    "gradient_checkpointing_use_reentrant": "write `gradient_checkpointing_kwargs: {use_reentrant: …}`",
+    # TrainingArguments
+    "overwrite_output_dir": "checkpoints in output_dir are never deleted; choose another folder for a fresh start",
+    "logging_dir": "set TENSORBOARD_LOGGING_DIR under `env:`",
+    "save_safetensors": "models are always saved as safetensors; delete it",
+    "use_mps_device": "an Apple GPU is used where there is one; delete it",
+    "half_precision_backend": "write `bf16: true` or `fp16: true` only",
+    "fp16_backend": "write `bf16: true` or `fp16: true` only",
+    "fp16_opt_level": "write `bf16: true` or `fp16: true` only",
+    "include_tokens_per_second": _MEASURED,
+    "include_inputs_for_metrics": "write `include_for_metrics: [inputs]`",
+    "push_to_hub_organization": "write `hub_model_id: organization/name`",
+    "push_to_hub_token": "name a secret that holds HF_TOKEN under `secrets:`",
+    "adafactor": "write `optim: adafactor`",
+    "ray_scope": "cw does not search for hyperparameters with Ray",
+    "torchdynamo": "write `torch_compile: true` and `torch_compile_backend:`",
+    "jit_mode_eval": "write `torch_compile: true`",
+    "use_ipex": "PyTorch itself is fast on Intel now; delete it",
+    "past_index": "delete it",
+    "mp_parameters": "delete it",
+    "sharded_ddp": "write `fsdp: true`",
+    "dispatch_batches": "write `accelerator_config: {dispatch_batches: …}`",
+    "split_batches": "write `accelerator_config: {split_batches: …}`",
+    "evaluate_during_training": "write `eval_strategy: steps`",
+    "fsdp_min_num_params": _FSDP.format("min_num_params"),
+    "fsdp_transformer_layer_cls_to_wrap": _FSDP.format("transformer_layer_cls_to_wrap"),
+    "tpu_num_cores": _TPU,
+    "tpu_metrics_debug": _TPU + "; write `debug: tpu_metrics_debug`",
+}
+
+_PROCESSES = "cw starts one process for each GPU that `gpu:` and `nodes:` ask for"
+_MEETING = "cw tells the nodes of a run how to find each other"
+
+IGNORED = {
+    # What `trl sft --config` hands on to `accelerate launch`, and cw decides.
+    **dict.fromkeys(("num_processes", "num_machines", "multi_gpu", "gpu_ids", "same_network"), _PROCESSES),
+    **dict.fromkeys(("machine_rank", "main_process_ip", "main_process_port", "rdzv_backend", "rdzv_conf"), _MEETING),
+    "num_cpu_threads_per_process": "set OMP_NUM_THREADS under `env:`",
+    "local_rank": "each process is told its number when it starts",
+    "quiet": "it is an option of accelerate launch",
+}
+
+_SHARDING = "write `deepspeed: your-config.json`, or `fsdp: true` with `fsdp_config:`"
+_FSDP_PREFIXED = "write `fsdp: true` and put it into `fsdp_config:` without the prefix fsdp_"
+
+ACCELERATE = {
+    # What `accelerate launch` would understand; each has a key of the trainer that means the same.
+    **dict.fromkeys(("accelerate_config", "config_file"), _SHARDING),
+    **dict.fromkeys(
+        (
+            "use_deepspeed",
+            "deepspeed_config_file",
+            "zero_stage",
+            "zero3_init_flag",
+            "zero3_save_16bit_model",
+            "offload_optimizer_device",
+            "offload_param_device",
+            "gradient_clipping",
+        ),
+        "write `deepspeed:` with the path of a DeepSpeed file, or with its content",
+    ),
+    "use_fsdp": "write `fsdp: true`",
+    **dict.fromkeys(
+        (
+            "fsdp_version",
+            "fsdp_offload_params",
+            "fsdp_sharding_strategy",
+            "fsdp_reshard_after_forward",
+            "fsdp_auto_wrap_policy",
+            "fsdp_state_dict_type",
+            "fsdp_cpu_ram_efficient_loading",
+            "fsdp_activation_checkpointing",
+        ),
+        _FSDP_PREFIXED,
+    ),
+    "mixed_precision": "write `bf16: true` or `fp16: true`",
+    "dynamo_backend": "write `torch_compile: true` and `torch_compile_backend:`",
+    "dynamo_mode": "write `torch_compile: true` and `torch_compile_mode:`",
+    "max_restarts": "write `retries:`",
+}
+"""Without `cpu`, which is a key of cw's own."""
+
+ATTENTION = (
+    "eager",
+    "sdpa",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+    "flex_attention",
+    "paged|eager",
+)
+"""Other values are kernels of the Hub, written as owner/name."""
+
+REPORTERS = (
+    "none",
+    "all",
+    "azure_ml",
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dagshub",
+    "dvclive",
+    "flyte",
+    "kubeflow",
+    "mlflow",
+    "neptune",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+)
+
+_AT_LEAST_0 = {"minimum": 0}
+_AT_LEAST_1 = {"minimum": 1}
+_ABOVE_0 = {"exclusiveMinimum": 0}
+_SHARE = {"minimum": 0, "maximum": 1}
+
+OVERLAY: dict[str, dict[str, Any]] = {
+    # Free text in the dataclasses; refused once the model is loaded, or later.
+    "report_to": {"enum": [*REPORTERS, None]},
+    "include_num_input_tokens_seen": {"enum": ["all", "non_padding", "no", True, False]},
+    "debug": {"enum": ["", "underflow_overflow", "tpu_metrics_debug", "underflow_overflow tpu_metrics_debug"]},
+    "bnb_4bit_quant_storage": {
+        "enum": ["uint8", "int8", "float16", "bfloat16", "float32", "float64", None],
+    },
+    "lora_task_type": {
+        "enum": ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
+    },
+    # More types than the dataclasses say; TRL takes them from YAML.
+    "resume_from_checkpoint": {"type": ["boolean", "string", "null"]},
+    "fsdp": {"type": ["boolean", "string", "array", "null"]},
+    "lora_target_modules": {"type": ["string", "array", "null"]},
+    # Ranges outside of which training fails or makes no sense.
+    "learning_rate": _AT_LEAST_0,
+    "num_train_epochs": _AT_LEAST_0,
+    "max_steps": {"minimum": -1},
+    "per_device_train_batch_size": _AT_LEAST_1,
+    "per_device_eval_batch_size": _AT_LEAST_1,
+    "gradient_accumulation_steps": _AT_LEAST_1,
+    "eval_accumulation_steps": _AT_LEAST_1,
+    "logging_steps": _AT_LEAST_0,
+    "eval_steps": _AT_LEAST_0,
+    "save_steps": _AT_LEAST_0,
+    "eval_delay": _AT_LEAST_0,
+    "save_total_limit": _AT_LEAST_0,
+    "warmup_steps": _AT_LEAST_0,
+    "weight_decay": _AT_LEAST_0,
+    "max_grad_norm": _AT_LEAST_0,
+    "adam_beta1": _SHARE,
+    "adam_beta2": _SHARE,
+    "adam_epsilon": _AT_LEAST_0,
+    "label_smoothing_factor": _SHARE,
+    "neftune_noise_alpha": _AT_LEAST_0,
+    "max_length": _AT_LEAST_1,
+    "torch_empty_cache_steps": _AT_LEAST_1,
+    "dataset_num_proc": _AT_LEAST_1,
+    "dataloader_num_workers": _AT_LEAST_0,
+    "dataloader_prefetch_factor": _AT_LEAST_1,
+    "ddp_bucket_cap_mb": _AT_LEAST_1,
+    "ddp_timeout": _AT_LEAST_1,
+    "seed": {"minimum": 0, "maximum": 2**32 - 1},
+    "data_seed": _AT_LEAST_0,
+    "lora_r": _AT_LEAST_1,
+    "lora_dropout": _SHARE,
+    "router_aux_loss_coef": _AT_LEAST_0,
+    "test_split_size": {"type": ["integer", "number", "null"], **_ABOVE_0},
+}
