@@ -75,9 +75,9 @@ def _framework_checks(
 ) -> list[Problem]:
     clean = _without_errors(config, found)
     problems = framework.cross_checks(clean, keys, training_type)
-    # A key that is wrong already is not missing as well.
-    wrong = {problem.origin for problem in errors(found)}
-    problems = [problem for problem in problems if problem.origin not in wrong]
+    if errors(found):
+        # Keys that are wrong already were left out: what is only missing now is not a mistake of its own.
+        problems = [problem for problem in problems if problem.origin != Origin(config.source)]
     if not errors([*found, *problems]) and not framework.validate_config(dict(config.values), training_type):
         message = f"{framework.name} does not accept this config for {training_type}"
         problems.append(Problem(message, "see what the framework asks for", Origin(config.source)))

@@ -97,7 +97,7 @@ class BaseTrainingFramework(ABC):
         """A Python package that travels with every run and can be imported there; None when the image has it all."""
         return None
 
-    def file_keys(self, training_type: TrainingType) -> Sequence[KeyPath]:
+    def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
         """Where the config may name files and folders beside it; `"*"` stands for any key or index."""
         return ()
 

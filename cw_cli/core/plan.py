@@ -200,7 +200,7 @@ def _files(
     checked: CheckedConfig, config: Config, job: dict[str, Any], run: str, target: str
 ) -> tuple[Config, list[dict[str, Any]]]:
     """The config with the files that it names where the trainer finds them, and the ConfigMap that brings them."""
-    keys = checked.framework.file_keys(checked.training_type)
+    keys = checked.framework.file_keys(config, checked.training_type)
     if target == "local":
         return files.in_place(config, keys), []
     mounts = [mount["mountPath"] for mount in patch.trainer_container(job).get("volumeMounts") or []]

@@ -11,7 +11,7 @@ from cw_cli.core.shipped import shipped
 from cw_cli.core.spelling import nearest
 
 BUILT_IN = {
-    "trl": ("cw_cli.frameworks.trl", "TRLFramework", "TRL: supervised fine-tuning.", ("sft",)),
+    "trl": ("cw_cli.frameworks.trl.framework", "TRLFramework", "TRL: supervised fine-tuning.", ("sft",)),
 }
 """Module, class, one line of help, training types: what the command line shows without importing a framework."""
 

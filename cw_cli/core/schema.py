@@ -102,6 +102,8 @@ class Schema:
     """Mappings whose keys are taken as if they stood at the top, as in `trainer_args:`."""
     renamed: Mapping[str, Renamed] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Keys that other tools take and cw does not, with what to write instead."""
     ignored: Mapping[str, str] = field(default_factory=dict)
     renamed_choices: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
 
@@ -124,7 +126,8 @@ class Schema:
 
     def knows(self, name: str) -> bool:
         """Whether this schema has something to say about `name`."""
-        return self.key(name) is not None or name in self.removed or name in self.ignored
+        tables = (self.removed, self.refused, self.ignored)
+        return self.key(name) is not None or any(name in table for table in tables)
 
     def override(self, config: Config, name: str, rest: KeyPath, value: Any, origin: Origin) -> Config:
         """The config in which `name` (and `rest` below it) holds `value`, however and wherever the key was spelt."""
@@ -203,6 +206,8 @@ class Schema:
             elif name in self.removed:
                 message = f"{name} no longer exists in {self.subject}: {self.removed[name]}"
                 yield Problem(message, "", config.key_origin(name))
+            elif name in self.refused:
+                yield Problem(f"{name} cannot stand in a config: {self.refused[name]}", "", config.key_origin(name))
             elif name not in others:
                 yield self.unknown(name, config.key_origin(name), others)
         for key in self.keys.values():

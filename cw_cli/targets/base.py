@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
     from cw_cli.core.problems import Problem
-    from cw_cli.core.status import RunStatus, Verdict
+    from cw_cli.core.status import RunStatus
+    from cw_cli.core.verdict import Verdict
 
 
 class Target(Protocol):

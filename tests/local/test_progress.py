@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cw_cli.core.progress import PREFIX, Broken, CheckpointSaved, Preempted, Started, StepTaken, observe, parse_line
-from cw_cli.core.status import Facts, Progress, State, explain, find_exception
+from cw_cli.core.status import Progress, State
+from cw_cli.core.verdict import Facts, explain, find_exception
 
 from .machines import patient
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cw_cli.core.progress import Observed
-from cw_cli.core.status import Facts, RoleStatus, RunStatus, State
+from cw_cli.core.status import RoleStatus, RunStatus, State
+from cw_cli.core.verdict import Facts
 from cw_cli.targets.local.folder import ATTEMPT
 from cw_cli.targets.local.store import StoredRun
 

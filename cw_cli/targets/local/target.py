@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cw_cli.core.exceptions import RunNotFoundError, TargetError
 from cw_cli.core.problems import Problem, errors
 from cw_cli.core.progress import Observed
-from cw_cli.core.status import RunStatus, Verdict, explain
+from cw_cli.core.status import RunStatus
+from cw_cli.core.verdict import Verdict, explain
 from cw_cli.targets.local import folder as run_folder
 from cw_cli.targets.local.checks import assign_gpus, check_units, local_output, writers
 from cw_cli.targets.local.logs import observe_log, read_lines

@@ -11,12 +11,13 @@ from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
 from cw_cli.core.keys import LaunchKeys, launch_schema
+from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks import trl_rules
-from cw_cli.frameworks.trl_checks import cross_checks
+from cw_cli.frameworks.trl import rules
+from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
 
@@ -70,19 +71,17 @@ class TRLFramework(BaseTrainingFramework):
     def recipes(self) -> Path:
         return shipped("containers") / "cw_train"
 
-    def file_keys(self, training_type: TrainingType) -> Sequence[KeyPath]:
-        return (
-            ("model_name_or_path",),
-            ("dataset_name",),
-            ("datasets", "*", "path"),
-            ("datasets", "*", "data_dir"),
-            ("datasets", "*", "data_files"),
-            ("datasets", "*", "data_files", "*"),
-            ("datasets", "*", "data_files", "*", "*"),
-            ("chat_template_path",),
-            ("deepspeed",),
-            ("resume_from_checkpoint",),
-        )
+    def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
+        single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
+        keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        for index, entry in enumerate(config.get("datasets") or []):
+            keys.append(("datasets", index, "path"))
+            folder = local_path(str(entry.get("path", "")), config.folder)
+            if folder is None or not folder.is_dir():
+                # Beside a folder, these are relative to it, and it travels whole.
+                keys += [("datasets", index, "data_dir"), ("datasets", index, "data_files")]
+                keys += [("datasets", index, "data_files", "*"), ("datasets", index, "data_files", "*", "*")]
+        return keys
 
     def example(self, training_type: TrainingType) -> str:
         return (shipped("examples") / "init" / f"trl_{self._known(training_type)}.yaml").read_text("utf-8")
@@ -97,15 +96,16 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    schema = read_schema(text, training_type, SUBJECT, trl_rules.OVERLAY)
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY)
     return Schema(
         subject=schema.subject,
         keys=schema.keys,
         groups=schema.groups,
-        aliases=trl_rules.ALIASES,
-        blocks=trl_rules.BLOCKS,
-        renamed=trl_rules.RENAMED,
-        removed=trl_rules.REMOVED,
-        ignored=trl_rules.IGNORED,
-        renamed_choices=trl_rules.RENAMED_CHOICES,
+        aliases=rules.ALIASES,
+        blocks=rules.BLOCKS,
+        renamed=rules.RENAMED,
+        removed=rules.REMOVED,
+        refused=rules.ACCELERATE,
+        ignored=rules.IGNORED,
+        renamed_choices=rules.RENAMED_CHOICES,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks import trl_files, trl_hardware, trl_sources
+from cw_cli.frameworks.trl import files, hardware, sources
 
 Problems = Iterator[Problem]
 
@@ -16,15 +16,15 @@ Problems = Iterator[Problem]
 def cross_checks(config: Config, *, gpus: int, nodes: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
     return [
-        *trl_hardware.checks(config, gpus, nodes),
+        *hardware.checks(config, gpus, nodes),
         *intervals(config),
         *best_model(config),
         *schedule(config),
         *sequences(config),
         *resuming(config),
         *secrets(config),
-        *trl_files.checks(config),
-        *trl_sources.checks(config),
+        *files.checks(config),
+        *sources.checks(config),
     ]
 
 

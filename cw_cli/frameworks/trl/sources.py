@@ -14,8 +14,8 @@ from cw_cli.core.datasets import Sample, sample
 from cw_cli.core.paths import local_path, looks_local
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.splits import saved_to_disk, splits
-from cw_cli.frameworks.trl_data import Shape, shape
-from cw_cli.frameworks.trl_files import lacks_chat_template, missing
+from cw_cli.frameworks.trl.data import Shape, shape
+from cw_cli.frameworks.trl.files import lacks_chat_template, missing
 
 Problems = Iterator[Problem]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl_rules import ATTENTION
+from cw_cli.frameworks.trl.rules import ATTENTION
 
 Problems = Iterator[Problem]
 

@@ -1,0 +1,69 @@
+"""The generated keys of TRL: what the file promises, and that it says what the installed TRL says."""
+
+import importlib.util
+import json
+
+import pytest
+
+from cw_cli.schemas import generate_trl
+
+SCHEMA = json.loads(generate_trl.FILE.read_text(encoding="utf-8"))
+KEYS = {name: spec for group in SCHEMA["groups"].values() for name, spec in group["keys"].items()}
+
+
+def test_every_key_stands_in_one_group():
+    assert sum(len(group["keys"]) for group in SCHEMA["groups"].values()) == len(KEYS) == 163
+    assert SCHEMA["types"]["sft"] == list(SCHEMA["groups"])
+
+
+def test_every_key_has_a_type_and_a_default_of_that_type():
+    words = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
+    for name, spec in KEYS.items():
+        types = [spec["type"]] if isinstance(spec["type"], str) else spec["type"]
+        word = words[type(spec["default"])]
+        assert word in types or (word == "integer" and "number" in types), name
+        assert spec["default"] in spec.get("enum", [spec["default"]]), name
+
+
+@pytest.mark.parametrize(
+    ("key", "type_", "default"),
+    [
+        ("learning_rate", "number", 2e-05),
+        ("max_length", ["integer", "null"], 1024),
+        ("bf16", ["boolean", "null"], None),
+        ("dtype", ["string", "null"], "float32"),
+        ("report_to", ["string", "array", "null"], "none"),
+        ("warmup_steps", "number", 0),
+        ("optim", "string", "adamw_torch_fused"),
+        ("model_init_kwargs", ["string", "object", "null"], None),
+    ],
+)
+def test_what_a_key_takes(key, type_, default):
+    assert KEYS[key]["type"] == type_
+    assert KEYS[key]["default"] == default
+
+
+def test_choices_come_from_enums_and_from_metadata():
+    assert KEYS["eval_strategy"]["enum"] == ["no", "steps", "epoch"]
+    assert KEYS["packing_strategy"]["enum"] == ["bfd", "bfd_split", "wrapped"]
+    assert KEYS["dtype"]["enum"] == ["auto", "bfloat16", "float16", "float32", None]
+
+
+def test_the_entries_of_a_mixture_are_spelt_out():
+    entry = KEYS["datasets"]["items"]
+    assert list(entry["properties"]) == ["path", "name", "data_dir", "data_files", "split", "columns", "fraction"]
+    assert entry["additionalProperties"] is False
+    assert "default" not in entry["properties"]["path"]
+
+
+def test_sft_declares_its_own_learning_rate():
+    assert "learning_rate" in SCHEMA["groups"]["training"]["keys"]
+    assert "weight_decay" in SCHEMA["groups"]["trainer"]["keys"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
+def test_the_installed_trl_says_the_same():
+    trl, transformers = importlib.import_module("trl"), importlib.import_module("transformers")
+    if SCHEMA["versions"] != {"trl": trl.__version__, "transformers": transformers.__version__}:
+        pytest.skip(f"the data is of {SCHEMA['versions']}")
+    assert generate_trl.text(generate_trl.schema()) == generate_trl.FILE.read_text(encoding="utf-8")
