@@ -9,7 +9,8 @@ import typer
 
 from cw_cli.cli.init import Framework, TypeName
 from cw_cli.core.exceptions import UsageError
-from cw_cli.core.schema import Key, Schema
+from cw_cli.core.key import Key
+from cw_cli.core.schema import Schema
 
 
 def command(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cw_cli.core.config import Config
+from cw_cli.core.key import Key, coerced
 from cw_cli.core.problems import Origin, Problem
-from cw_cli.core.schema import Key, Schema, coerced
+from cw_cli.core.schema import Schema
 from cw_cli.core.yaml_reader import read_yaml, scalar
 
 
