@@ -1,0 +1,30 @@
+"""What the tests of the recipes share: a place to train in, and a whole run that several of them look at."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "containers")]  # for training_lab and cw_train
+
+from training_lab import Ended, Lab  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    missing = [name for name in ("torch", "trl", "datasets", "peft") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"training needs {', '.join(missing)}: install the train extra")
+    return Lab(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="session")
+def full(lab: Lab) -> Ended:
+    """A run from beginning to end."""
+    ended = lab.train(lab.folder / "full", name="full")
+    assert ended.code == 0, ended.err
+    return ended

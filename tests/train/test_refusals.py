@@ -1,0 +1,56 @@
+"""What goes wrong ends with the right code, and with one sentence on the last line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cw_train import RefusedError
+from cw_train.trl_sft import parse
+from training_lab import Lab
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"lerning_rate": 1e-4}, "unknown key `lerning_rate`; did you mean `learning_rate`?"),
+        ({"dataset_test_split": "validation"}, "the data has no split `validation`; it has train, test"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(lab: Lab, changes: dict[str, Any], sentence: str) -> None:
+    ended = lab.train(lab.folder / "refused", **changes)
+    assert ended.code == 2
+    assert ended.last_line.startswith("error: ")
+    assert sentence in ended.last_line
+    assert ended.event("failed")["error"] == ended.last_line.removeprefix("error: ")
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"learning_rate": "fast"}, "invalid float value: 'fast'"),
+        ({"use_cpu": True, "bf16": False, "datasets": [{"pth": "json"}]}, "unexpected keyword argument 'pth'"),
+        ({"help": True}, "unknown key `help`"),
+    ],
+)
+def test_values_that_trl_does_not_take(values: dict[str, Any], sentence: str) -> None:
+    pytest.importorskip("trl")
+    with pytest.raises(RefusedError, match=re.escape(sentence)):
+        parse("here", values)
+
+
+def test_a_failure_ends_with_its_reason(lab: Lab) -> None:
+    ended = lab.train(lab.folder / "failed", model_name_or_path="/nowhere/model")
+    assert ended.code == 1
+    assert "Traceback (most recent call last)" in ended.err
+    assert re.fullmatch(r"error: \w+: .*/nowhere/model.* \(.*cw_train/trl_sft\.py:\d+\)", ended.last_line)
+    assert ended.event("failed")["error"] == ended.last_line.removeprefix("error: ")
+
+
+def test_a_config_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
+    ended = lab.run(["-m", "cw_train", "trl_sft", "--config", "/nowhere.yaml"], tmp_path / "none")
+    assert ended.code == 2
+    assert ended.last_line.startswith("error: /nowhere.yaml cannot be read")
