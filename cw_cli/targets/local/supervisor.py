@@ -97,7 +97,9 @@ class RoleProcess:
             self._end("Failed", reason)
             return
         self.note(f"cw: {reason}; asked to stop")
-        self._signal_group(signal.SIGTERM)
+        # Only the main process is told, as in a container: its workers end when it says so, not amid a batch.
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
         self.kill_at = now + self.spec["grace"]
 
     def due(self) -> float | None:
