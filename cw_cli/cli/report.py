@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +110,13 @@ def as_data(status: RunStatus) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, datetime):
             return value.isoformat()
+        if hasattr(value, "_asdict"):
+            return plain(value._asdict())
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
-    data = plain(asdict(status))
+    data = plain(status)
     return {
         **data,
         "state": str(status.state),

@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Show every key of a config with type, default and help, cw's own keys first."""
     from cw_cli.api import find_framework
-    from cw_cli.core.keys import launch_schema
+    from cw_cli.core.launch_keys import launch_schema
 
     found, known_type = find_framework(framework, training_type)
     schema = found.get_schema(known_type)

@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Wait for a run to end; the exit code is the trainer's."""
     from cw_cli.api import find_run
-    from cw_cli.core.keys import duration
+    from cw_cli.core.launch_keys import duration
 
     try:
         limit = duration(timeout) if timeout else None

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
-from cw_cli.core.keys import LaunchKeys, launch_schema, read_keys
+from cw_cli.core.launch_keys import LaunchKeys, launch_schema, read_keys
 from cw_cli.core.overrides import Override, apply
 from cw_cli.core.problems import Origin, Problem, errors, warnings
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedConfig:
+class CheckedConfig(NamedTuple):
     """A config without errors: as it was given, in canonical form, and cw's own keys of it as typed values."""
 
     framework: BaseTrainingFramework
@@ -88,8 +86,8 @@ def _without_errors(config: Config, problems: Sequence[Problem]) -> Config:
     """The config less the top-level keys that hold an error."""
     wrong = {problem.origin for problem in errors(problems)}
     for name in list(config.values):
-        origins = [origin for path, origin in config.places.items() if path[:1] == (name,)] + [config.key_origin(name)]
-        if wrong.intersection(origins):
+        inside = [*config.places.items(), *config.keys.items()]
+        if wrong.intersection(origin for path, origin in inside if path[:1] == (name,)):
             config = config.without((name,))
     return config
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.exceptions import ConfigError
-from cw_cli.core.problems import KeyPath, Origin, Problem
+from cw_cli.core.problems import NOTHING, KeyPath, Origin, Problem
 from cw_cli.core.yaml_reader import read_yaml
 
 MAX_BYTES = 1024 * 1024
 """A ConfigMap holds no more than this, and no config written by a person comes near it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Settings with their places. `values` is plain data; `keys` and `places` say where each key and value stands."""
 
     source: str
     text: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
-    keys: Mapping[KeyPath, Origin] = field(default_factory=dict)
-    places: Mapping[KeyPath, Origin] = field(default_factory=dict)
+    values: Mapping[str, Any] = NOTHING
+    keys: Mapping[KeyPath, Origin] = NOTHING
+    places: Mapping[KeyPath, Origin] = NOTHING
 
     @property
     def folder(self) -> Path:
@@ -68,14 +66,13 @@ class Config:
         keys = {key: old for key, old in self.keys.items() if key[:size] != path}
         places = {key: old for key, old in self.places.items() if key[:size] != path}
         keys[path] = places[path] = origin
-        return replace(self, values=_placed(self.values, path, value), keys=keys, places=places)
+        return self._replace(values=_placed(self.values, path, value), keys=keys, places=places)
 
     def without(self, path: KeyPath) -> Config:
         """A copy without `path` and all below it."""
         if not self.has(*path):
             return self
-        return replace(
-            self,
+        return self._replace(
             values=_removed(self.values, path),
             keys={key: origin for key, origin in self.keys.items() if key[: len(path)] != path},
             places={key: origin for key, origin in self.places.items() if key[: len(path)] != path},
@@ -89,7 +86,7 @@ class Config:
             return {(new + key[size:] if key[:size] == old else key): origin for key, origin in origins.items()}
 
         values = _placed(_removed(self.values, old), new, self.get(*old))
-        return replace(self, values=values, keys=renamed(self.keys), places=renamed(self.places))
+        return self._replace(values=values, keys=renamed(self.keys), places=renamed(self.places))
 
     def over(self, base: Config) -> Config:
         """This config on top of `base`: its keys win, and mappings of both are joined key by key."""
@@ -108,7 +105,7 @@ class Config:
         size = len(path)
         keys = {**self.keys, **{key: origin for key, origin in base.keys.items() if key[:size] == path}}
         places = {**self.places, **{key: origin for key, origin in base.places.items() if key[:size] == path}}
-        return replace(self, values=_placed(self.values, path, value), keys=keys, places=places)
+        return self._replace(values=_placed(self.values, path, value), keys=keys, places=places)
 
     def part(self, names: Container[str]) -> Config:
         """A copy that holds only those top-level keys."""
@@ -117,7 +114,7 @@ class Config:
             return {path: origin for path, origin in origins.items() if path and path[0] in names}
 
         values = {key: value for key, value in self.values.items() if key in names}
-        return replace(self, values=values, keys=kept(self.keys), places=kept(self.places))
+        return self._replace(values=values, keys=kept(self.keys), places=kept(self.places))
 
 
 def read_config(path: str | Path) -> Config:

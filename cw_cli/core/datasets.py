@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from cw_cli.core.problems import Origin, Problem
 
@@ -29,8 +28,7 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """The first rows of a file, and what is wrong with them. Every row has every column; None where it said nothing."""
 
     path: Path

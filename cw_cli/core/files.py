@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.names import MANAGED_BY, dns_label
@@ -23,8 +23,7 @@ MAX_BYTES = 900_000
 """A ConfigMap holds 1 MiB with its names; this leaves room for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipes:
+class Recipes(NamedTuple):
     """The recipes that travel with a run: a zip in an immutable ConfigMap named by its content."""
 
     package: str

@@ -11,7 +11,7 @@ from cw_cli.core.resources import Resources
 
 if TYPE_CHECKING:
     from cw_cli.core.config import Config
-    from cw_cli.core.keys import LaunchKeys
+    from cw_cli.core.launch_keys import LaunchKeys
     from cw_cli.core.problems import KeyPath, Problem
     from cw_cli.core.schema import Schema
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
-from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.problems import NOTHING, KeyPath, Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.yaml_reader import scalar
 
@@ -25,8 +24,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key that a framework accepts, read from its JSON Schema property."""
 
     name: str
@@ -46,7 +44,7 @@ class Key:
     """What a mapping may hold; None where its keys are free."""
     values: Key | None = None
     """What the values of a mapping with free keys are."""
-    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    spec: Mapping[str, Any] = NOTHING
     """The property as it stands in the JSON Schema."""
 
     @classmethod

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.key import Key, coerced
@@ -13,8 +12,7 @@ from cw_cli.core.schema import Schema
 from cw_cli.core.yaml_reader import read_yaml, scalar
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """What the user typed: `key` may be dotted, `text` is untyped, `flag` is how it stood on the command line."""
 
     key: str

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from cw_cli.core.exceptions import TemplateError
-from cw_cli.core.keys import LaunchKeys, SecretRef, Volume
+from cw_cli.core.launch_keys import LaunchKeys, SecretRef, Volume
 from cw_cli.core.names import ROLE, dns_label
 from cw_cli.core.resources import GPU_RESOURCE, Resources, gpu_affinity
 

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core import files, manifests, patch
 from cw_cli.core.checks import CheckedConfig
@@ -25,8 +24,7 @@ CONFIG_FILE = "config.yaml"
 TRAINER = "trainer"
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(NamedTuple):
     """One set of identical processes of a run: the workload object that starts it, and what it takes."""
 
     name: str
@@ -35,8 +33,7 @@ class Role:
     resources: Resources
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A launch: its identity, the objects in apply order, and the record that outlives it."""
 
     run: str
@@ -56,8 +53,7 @@ class Plan:
     """Sentences about defaults that cw filled in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """Who launches, where, and what the record shall say of it."""
 
     target: str
@@ -152,7 +148,7 @@ def _resources_of(job: Mapping[str, Any], asked: Resources) -> Resources:
     """What the trainer's container takes in the end, the template's own words included."""
     limits = patch.trainer_container(job)["resources"]["limits"]
     gpu = str(limits.get(GPU_RESOURCE, 0))
-    return replace(asked, gpu=int(gpu) if gpu.isdigit() else 0, cpu=limits.get("cpu"), memory=limits.get("memory"))
+    return asked._replace(gpu=int(gpu) if gpu.isdigit() else 0, cpu=limits.get("cpu"), memory=limits.get("memory"))
 
 
 def _completed(checked: CheckedConfig, resources: Resources) -> tuple[Config, list[str]]:

@@ -1,16 +1,21 @@
-"""What is wrong and where: the values that every check returns."""
+"""What is wrong and where: the values that every check returns.
+
+Values of the core are named tuples: to make a frozen dataclass takes ten times as long, at every start of the command.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 KeyPath = tuple[str | int, ...]
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""An empty mapping that nobody can fill, as a default."""
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+
+class Origin(NamedTuple):
     """Where a value came from: a file's line and column (both counted from 1), or a flag as it was typed."""
 
     source: str
@@ -23,8 +28,7 @@ class Origin:
         return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake: a sentence that says what is wrong, one that says what to write instead, and the place."""
 
     message: str

@@ -6,16 +6,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.status import Outcome, Progress
 
 PREFIX = "::cw:: "
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """The first step is about to be taken; `step` is above 0 when the training goes on from a checkpoint."""
 
     total: int | None = None
@@ -23,8 +21,7 @@ class Started:
     step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StepTaken:
+class StepTaken(NamedTuple):
     """One logged step; the units are those of `Progress`."""
 
     step: int
@@ -38,31 +35,27 @@ class StepTaken:
     memory: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointSaved:
+class CheckpointSaved(NamedTuple):
     """A whole checkpoint is on disk."""
 
     path: str | None = None
     step: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Preempted:
+class Preempted(NamedTuple):
     """The trainer was asked to stop, saved what it had and leaves."""
 
     path: str | None = None
     step: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The training is complete and its results are on disk."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(NamedTuple):
     """The trainer gave up and says why."""
 
     error: str
@@ -71,8 +64,7 @@ class Broken:
 Event = Started | StepTaken | CheckpointSaved | Preempted | Done | Broken
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """What a trainer's events add up to so far."""
 
     progress: Progress | None = None
@@ -86,21 +78,21 @@ class Observed:
             case Started():
                 return self._after_start(event)
             case StepTaken():
-                return replace(self, progress=self._after_step(event))
+                return self._replace(progress=self._after_step(event))
             case CheckpointSaved():
-                return replace(self._at(event.step), checkpoint=event.path or self.checkpoint)
+                return self._at(event.step)._replace(checkpoint=event.path or self.checkpoint)
             case Preempted():
-                return replace(self._at(event.step), preempted=True, checkpoint=event.path or self.checkpoint)
+                return self._at(event.step)._replace(preempted=True, checkpoint=event.path or self.checkpoint)
             case Done():
-                return replace(self, outcome=event.outcome, progress=self._after_done(event.outcome))
+                return self._replace(outcome=event.outcome, progress=self._after_done(event.outcome))
             case Broken():
-                return replace(self, error=event.error)
+                return self._replace(error=event.error)
 
     def _at(self, step: int | None) -> Observed:
         """Steps between two logged ones show only in what is saved there."""
         if self.progress is None or step is None or step <= self.progress.step:
             return self
-        return replace(self, progress=replace(self.progress, step=step))
+        return self._replace(progress=self.progress._replace(step=step))
 
     def _after_start(self, event: Started) -> Observed:
         """A second attempt forgets how the one before ended, and its first loss too unless it goes on from there."""
@@ -126,7 +118,7 @@ class Observed:
             return self.progress
         before = self.progress or Progress(step=outcome.steps)
         loss = outcome.last_loss if outcome.last_loss is not None else before.loss
-        return replace(before, step=outcome.steps, total=before.total or outcome.steps, loss=loss, eta=0.0)
+        return before._replace(step=outcome.steps, total=before.total or outcome.steps, loss=loss, eta=0.0)
 
 
 def observe(lines: Iterable[str], before: Observed | None = None) -> Observed:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.spelling import nearest
 
@@ -57,8 +56,7 @@ GPU_PRODUCTS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """What each node of a role takes; None where nobody said. `cpu` and `memory` are Kubernetes quantities as text,
     `gpu` is a count per node.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.key import Key, check_value, coerced, described
-from cw_cli.core.problems import KeyPath, Origin, Problem
+from cw_cli.core.problems import NOTHING, KeyPath, Origin, Problem
 from cw_cli.core.spelling import nearest
 
 
-@dataclass(frozen=True, slots=True)
-class Renamed:
+class Renamed(NamedTuple):
     """An old name whose meaning lives on under `new`; `convert` turns the old value into the new one, or gives None
     when that value has no counterpart."""
 
@@ -23,23 +21,22 @@ class Renamed:
     convert: Callable[[Any], Any] | None = None
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """All keys of one training type of one framework."""
 
     subject: str
     """What the keys belong to, with versions, as in `TRL 1.16.0 with Transformers 5.23.0`."""
     keys: Mapping[str, Key]
-    groups: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = NOTHING
+    aliases: Mapping[str, str] = NOTHING
     blocks: tuple[str, ...] = ()
     """Mappings whose keys are taken as if they stood at the top, as in `trainer_args:`."""
-    renamed: Mapping[str, Renamed] = field(default_factory=dict)
-    removed: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, Renamed] = NOTHING
+    removed: Mapping[str, str] = NOTHING
+    refused: Mapping[str, str] = NOTHING
     """Keys that other tools take and cw does not, with what to write instead."""
-    ignored: Mapping[str, str] = field(default_factory=dict)
-    renamed_choices: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    ignored: Mapping[str, str] = NOTHING
+    renamed_choices: Mapping[str, Mapping[Any, Any]] = NOTHING
 
     def names(self) -> list[str]:
         """Every name that a config may use, old ones excepted."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cw_cli.core.config import Config, parse_config, read_config
 from cw_cli.core.exceptions import ConfigError
-from cw_cli.core.keys import read_keys, settings_schema
+from cw_cli.core.launch_keys import read_keys, settings_schema
 from cw_cli.core.problems import errors
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -21,8 +21,7 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far the training is, read from the trainer's own progress lines.
 
     Losses are in nats per token, rates in tokens per second, `eta` in seconds, memory in bytes.
@@ -42,8 +41,7 @@ class Progress:
         return self.step / self.total if self.total else None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a finished training left behind, as the trainer reported it; paths are as the user can open them."""
 
     first_loss: float | None = None
@@ -55,8 +53,7 @@ class Outcome:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoleStatus:
+class RoleStatus(NamedTuple):
     """The state of one role of a run; `reason` is one word or short phrase, as in `OOMKilled` or `cancelled`."""
 
     role: str
@@ -66,8 +63,7 @@ class RoleStatus:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunStatus(NamedTuple):
     """Everything that is known about one run; times are in UTC, `output_dir` as the user can open it."""
 
     name: str
@@ -85,4 +81,4 @@ class RunStatus:
     output_dir: str | None = None
     progress: Progress | None = None
     outcome: Outcome | None = None
-    roles: tuple[RoleStatus, ...] = field(default=())
+    roles: tuple[RoleStatus, ...] = ()

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cw_cli.core.status import Outcome, Progress, State
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Why a run is in its state, in one sentence, and what to do about it in another."""
 
     sentence: str
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a target saw of a run, as far as a verdict needs it. What a fact does not apply to leaves empty."""
 
     run: str
@@ -140,8 +138,7 @@ def _explain_exit(facts: Facts) -> Verdict:
     return Verdict(f"The trainer ended{far} with exit code {facts.exit_code}.", _read_log(facts))
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """A Python exception in a log: its last line, and the file and line that raised it."""
 
     line: str

@@ -14,6 +14,8 @@ from cw_cli.core.problems import KeyPath, Origin, Problem
 
 MAX_NODES = 50_000
 """More values than this is no config: aliases that multiply would otherwise fill the memory."""
+MAX_DEPTH = 64
+"""Deeper than this is no config: the parser, which calls itself for each level, would run out of stack."""
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -24,7 +26,24 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SAFE_LOADER):  # type: ignore[misc]
+    """A loader that refuses what is nested too deeply; these two methods are called around each node."""
+
+    depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=current_node.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+
+_TOO_DEEP = f"more than {MAX_DEPTH} levels of nesting"
 
 
 @dataclass(slots=True)
@@ -66,7 +85,7 @@ class _Reader:
 
     def read(self) -> Document:
         try:
-            nodes = list(yaml.compose_all(self.text, Loader=_LOADER))
+            nodes = list(yaml.compose_all(self.text, Loader=_Loader))
         except yaml.MarkedYAMLError as error:
             self.problem(_yaml_sentence(error), _yaml_remedy(error), error.problem_mark or error.context_mark)
             return self.document
@@ -82,10 +101,7 @@ class _Reader:
 
     def build(self, node: yaml.Node, path: KeyPath, parents: tuple[int, ...]) -> Any:
         """The value of `node`; `parents` are the nodes around it, to notice one that holds itself."""
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            if self.nodes == MAX_NODES + 1:
-                self.problem(f"more than {MAX_NODES:,} values", "a config is smaller than that", node.start_mark)
+        if self.is_too_much(node, parents):
             return None
         if id(node) in parents:
             self.problem("this alias refers to what it is part of", "write the value out", node.start_mark)
@@ -97,6 +113,18 @@ class _Reader:
             inside = (*parents, id(node))
             return [self.build(child, (*path, index), inside) for index, child in enumerate(node.value)]
         return self.build_scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+    def is_too_much(self, node: yaml.Node, parents: tuple[int, ...]) -> bool:
+        """Count one more value; said once, as all that follows is too much as well."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES + 1:
+            return True
+        if self.nodes == MAX_NODES + 1:
+            self.problem(f"more than {MAX_NODES:,} values", "a config is smaller than that", node.start_mark)
+        elif len(parents) >= MAX_DEPTH:
+            self.problem(_TOO_DEEP, "a config is flatter than that", node.start_mark)
+            self.nodes = MAX_NODES + 1
+        return self.nodes > MAX_NODES
 
     def build_scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag.startswith("!") or "python" in node.tag:
@@ -128,6 +156,8 @@ class _Reader:
             else:
                 yield key, value, False
         for merge in merges:
+            if self.is_too_much(merge, parents):
+                return
             if not isinstance(merge, yaml.MappingNode) or id(merge) in parents:
                 self.problem("`<<` takes a mapping", "give it an alias of a mapping", merge.start_mark)
                 continue
@@ -166,6 +196,8 @@ def _yaml_sentence(error: yaml.MarkedYAMLError) -> str:
 
 def _yaml_remedy(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or ""
+    if problem == _TOO_DEEP:
+        return "a config is flatter than that"
     if "\\t" in problem:
         return "indent with spaces"
     if problem.startswith("mapping values are not allowed"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from cw_cli.core.config import Config
@@ -142,7 +141,7 @@ def secrets(config: Config) -> Problems:
             ("hub_token",), "a token does not belong in a config", "put it into a Secret and name that under `secrets:`"
         )
         # Neither does it belong on the screen.
-        yield replace(problem, origin=replace(problem.origin, text=None) if problem.origin else None)
+        yield problem._replace(origin=problem.origin._replace(text=None) if problem.origin else None)
 
 
 def _get(config: Config, key: str, default: Any) -> Any:

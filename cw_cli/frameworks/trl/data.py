@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cw_cli.core.datasets import Sample
 
@@ -24,8 +24,7 @@ TEXT_PAIRS = (
 TEXT_NAMES = ("text", "content", "document", "body", "sentence")
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What SFTTrainer takes a dataset for: `tokens`, `text`, `pairs`, `messages`, `images`; or why it takes it for
     nothing."""
 

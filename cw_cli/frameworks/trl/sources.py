@@ -5,9 +5,8 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.datasets import Sample, sample
@@ -23,8 +22,7 @@ LOADERS = ("json", "csv", "parquet", "text", "arrow")
 """Names that `load_dataset` takes for a file format rather than for a dataset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One dataset that a config names."""
 
     place: KeyPath

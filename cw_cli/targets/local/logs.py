@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,7 +55,7 @@ def _joined(head: Observed, whole: Observed) -> Observed:
     """Where the head ends before the first loss, the first one of the tail is not the training's first."""
     if whole.progress and (head.progress is None or head.progress.first_loss is None):
         first_loss = whole.outcome.first_loss if whole.outcome else None
-        return replace(whole, progress=replace(whole.progress, first_loss=first_loss))
+        return whole._replace(progress=whole.progress._replace(first_loss=first_loss))
     return whole
 
 

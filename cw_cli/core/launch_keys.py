@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cw_cli.core.config import Config
-from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.problems import NOTHING, KeyPath, Problem
 from cw_cli.core.resources import Resources, cpu_quantity, gpu_request, memory_quantity, quantity
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
@@ -22,8 +21,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(NamedTuple):
     """An environment variable whose value Kubernetes takes from a Secret; cw never reads it."""
 
     variable: str
@@ -32,8 +30,7 @@ class SecretRef:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A folder in the container: a persistent volume claim, or an empty folder of the node."""
 
     name: str
@@ -44,28 +41,27 @@ class Volume:
     """Size limit of an empty folder; None for a claim."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchKeys:
+class LaunchKeys(NamedTuple):
     """How a run is launched. Durations are in seconds; `resources` are per node."""
 
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = Resources()
     image: str | None = None
     pull: bool = False
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = NOTHING
     secrets: tuple[SecretRef, ...] = ()
     volumes: tuple[Volume, ...] = ()
     dropped_volumes: tuple[str, ...] = ()
     """Volumes of the template that the config sets to null."""
-    node_selector: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = NOTHING
     tolerations: tuple[Mapping[str, Any], ...] = ()
     queue: str | None = None
     priority: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = NOTHING
+    annotations: Mapping[str, str] = NOTHING
     timeout: int | None = None
     retries: int = 0
     ttl: int | None = None
-    pod: Mapping[str, Any] = field(default_factory=dict)
+    pod: Mapping[str, Any] = NOTHING
 
 
 def launch_schema() -> Schema:
