@@ -147,13 +147,15 @@ def run(text: str) -> RunStatus:
     return target.status(name)
 
 
-def plan_again(text: str, overrides: Sequence[Override] = (), *, flags: Sequence[str] = ()) -> Plan:
+def plan_again(
+    text: str, overrides: Sequence[Override] = (), *, name: str | None = None, flags: Sequence[str] = ()
+) -> Plan:
     """A plan like that of an earlier run, from its record, with more overrides on top."""
     from cw_cli.core.config import parse_config
     from cw_cli.core.overrides import Override
 
-    target, name = find_run(text)
-    record = target.record(name)
+    target, earlier_run = find_run(text)
+    record = target.record(earlier_run)
     source = str(Path(record["folder"]) / Path(record["config"]).name)
     earlier = [Override(item["key"], item["text"], item["flag"]) for item in record["overrides"]]
     config = parse_config(record["given"], source)
@@ -163,7 +165,7 @@ def plan_again(text: str, overrides: Sequence[Override] = (), *, flags: Sequence
         config,
         [*earlier, *overrides],
         target=record["target"],
-        name=record["name"],
+        name=name or record["name"],
         namespace=record["namespace"],
         flags=flags,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
-from cw_cli.core.overrides import Override
-from cw_cli.core.schema import Schema
+# Help needs no YAML.
+if TYPE_CHECKING:
+    from cw_cli.core.overrides import Override
+    from cw_cli.core.schema import Schema
 
 LAUNCH_KEYS = ("gpu", "cpu", "memory", "nodes", "image", "pull", "queue")
 """cw's keys that have a flag of their own in `--help`; on the way in they are overrides like any other."""
@@ -87,6 +89,8 @@ class _Splitter:
 
     def take(self, flag: str, value: str | None, rest: list[str]) -> None:
         """Read the override that begins with `flag`."""
+        from cw_cli.core.overrides import Override
+
         key = flag.removeprefix("--")
         shown = flag if value is None else f"{flag}={value}"
         head, _, tail = key.partition(".")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
 from cw_cli.cli.arguments import OverridingCommand
 from cw_cli.core.exceptions import UsageError
-from cw_cli.core.overrides import Override
 from cw_cli.core.registry import BUILT_IN
-from cw_cli.core.schema import Schema
+
+if TYPE_CHECKING:
+    from cw_cli.core.overrides import Override
+    from cw_cli.core.schema import Schema
 
 Overrides = Annotated[
     list[str] | None,
@@ -100,6 +102,8 @@ def command(
 
 def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override]:
     """What was overridden: `--set` first, so that a flag has the last word."""
+    from cw_cli.core.overrides import Override
+
     overrides = []
     for text in set_ or []:
         key, equals, value = text.partition("=")

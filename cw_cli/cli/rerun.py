@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from cw_cli.cli.arguments import OverridingCommand
-from cw_cli.cli.launch import Detach, DryRun, Output, Overrides, start, typed_overrides
+from cw_cli.cli.launch import Detach, DryRun, Name, Output, Overrides, start, typed_overrides
 from cw_cli.cli.logs import Run
 
 
@@ -18,6 +18,7 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
 def command(
     ctx: typer.Context,
     run: Run,
+    name: Name = None,
     set_: Overrides = None,
     detach: Detach = False,
     dry_run: DryRun = None,
@@ -30,5 +31,5 @@ def command(
     from cw_cli import api
 
     overrides: list[Any] = typed_overrides(ctx, set_)
-    plan = api.plan_again(run, overrides, flags=ctx.meta["flags"])
+    plan = api.plan_again(run, overrides, name=name, flags=ctx.meta["flags"])
     start(plan, dry_run=bool(dry_run), detach=detach, output=output)

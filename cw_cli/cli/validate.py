@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from cw_cli.cli.arguments import OverridingCommand
 from cw_cli.cli.errors import say, show_warnings
 from cw_cli.cli.init import Framework, TypeName
 from cw_cli.cli.launch import Overrides, typed_overrides
-from cw_cli.core.schema import Schema
+
+if TYPE_CHECKING:
+    from cw_cli.core.schema import Schema
 
 
 class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a verb's module offers its class

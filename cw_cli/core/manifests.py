@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import yaml
 
 from cw_cli.core.exceptions import TemplateError
@@ -16,6 +17,8 @@ from cw_cli.core.names import object_name
 
 APPLY_ORDER = ("ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service", "Deployment", "Job")
 """What others refer to comes first; kinds that are not listed come between Service and Deployment."""
+
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 # Fields that hold the name of another object: the kind it names, and the field's path from its parent's key.
 _REFERENCES: dict[str, tuple[str, str]] = {
@@ -42,6 +45,7 @@ def render(template: Path, variables: Mapping[str, Any]) -> list[dict[str, Any]]
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["tojson"] = lambda value: markupsafe.Markup(_json(value))
     try:
         text = environment.from_string(_read(template)).render(variables)
     except jinja2.TemplateSyntaxError as error:
@@ -56,7 +60,13 @@ def _as_json(value: Any) -> Any:
     """What Jinja prints for an expression; `tojson` has encoded its own result already."""
     if isinstance(value, jinja2.Undefined) or hasattr(value, "__html__"):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    """JSON that YAML reads as the same: YAML joins no surrogate pairs, and takes some characters for line ends."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _read(template: Path) -> str:
@@ -98,8 +108,13 @@ def name_for_run(objects: Iterable[Mapping[str, Any]], run: str, job: str, confi
     names = {("ConfigMap", config_map): object_name(run, "config")}
     for item in objects:
         kind, name = item["kind"], item["metadata"]["name"]
-        if (kind, name) not in names:
-            names[kind, name] = run if (kind, name) == ("Job", job) else object_name(run, _own_part(name, job))
+        if (kind, name) == ("Job", job):
+            names[kind, name] = run
+        elif (kind, name) not in names:
+            taken = {new for (other, _), new in names.items() if other == kind}
+            # `job-model` and `model` both add `model`; then the second keeps its whole name.
+            parts = (_own_part(name, job), name, *(f"{name}-{number}" for number in range(2, len(objects) + 2)))
+            names[kind, name] = next(new for part in parts if (new := object_name(run, part)) not in taken)
     mentions = {old: new for (kind, old), new in names.items() if kind == "Service"}
     return [_named(item, names, _mention_replacer(mentions)) for item in objects]
 

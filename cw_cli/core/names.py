@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 MAX_RUN_NAME = 52
 """A Job's pods append eleven characters to its name, and a label value holds 63."""
@@ -72,8 +72,16 @@ def selector(labels: Mapping[str, str]) -> str:
 
 
 def matching_runs(text: str, names: list[str]) -> list[str]:
-    """The runs that `text` names: in full, or else by the five last characters, or else by how the name begins."""
-    if text in names:
-        return [text]
-    by_suffix = [name for name in names if name.rsplit("-", 1)[-1] == text]
-    return by_suffix or [name for name in names if text and name.startswith(text)]
+    """The runs that `text` names: in full, or else by the last five characters, by the word before them, or by how
+    the name begins, whichever names any first."""
+    if not text:
+        return []
+    heads = {name: name.rpartition("-") for name in names}
+    ways: tuple[Callable[[str], bool], ...] = (
+        lambda name: name == text,
+        lambda name: heads[name][2] == text,
+        lambda name: heads[name][0].endswith(f"-{text}"),
+        lambda name: name.startswith(text),
+    )
+    found = ([name for name in names if way(name)] for way in ways)
+    return next(filter(None, found), [])

@@ -159,30 +159,38 @@ def _place(pod: dict[str, Any], keys: LaunchKeys, resources: Mapping[str, Any]) 
 
 
 def merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """`patch` on top of `base`: mappings are joined, lists of named items are joined by name, other lists and values
-    are replaced, and null takes a key away."""
+    """`patch` on top of `base`: mappings are joined, lists of items that Kubernetes tells apart by a key are joined by
+    that key, other lists and values are replaced, and null takes a key away."""
     result = deepcopy(dict(base))
     for key, value in patch.items():
         mine = result.get(key)
         if value is None:
             result.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(mine, Mapping):
-            result[key] = merged(mine, value)
-        elif _named(value) and _named(mine):
-            result[key] = _merged_by_name(mine, value)
+        elif isinstance(value, Mapping):
+            result[key] = merged(mine if isinstance(mine, Mapping) else {}, value)
+        elif isinstance(mine, list) and (identity := _identity(value)) and _identity(mine) == identity:
+            result[key] = _merged_by(identity, mine, value)
+        elif isinstance(value, list):
+            result[key] = [merged({}, item) if isinstance(item, Mapping) else deepcopy(item) for item in value]
         else:
-            result[key] = deepcopy(value)
+            result[key] = value
     return result
 
 
-def _named(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, Mapping) and "name" in item for item in value)
+def _identity(value: Any) -> str | None:
+    """The key that tells the items of a list apart, as in Kubernetes' own strategic merge patch."""
+    if not isinstance(value, list):
+        return None
+    for key in ("mountPath", "name"):
+        if value and all(isinstance(item, Mapping) and key in item for item in value):
+            return key
+    return None
 
 
-def _merged_by_name(base: Any, patch: Any) -> list[dict[str, Any]]:
-    result = {item["name"]: dict(item) for item in base}
+def _merged_by(identity: str, base: list[Any], patch: list[Any]) -> list[dict[str, Any]]:
+    result = {item[identity]: dict(item) for item in base}
     for item in patch:
-        result[item["name"]] = merged(result.get(item["name"], {}), item)
+        result[item[identity]] = merged(result.get(item[identity], {}), item)
     return list(result.values())
 
 
