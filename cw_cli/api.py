@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cw_cli.core.exceptions import ConfigError, RunNotFoundError, UsageError
-from cw_cli.core.names import matching_runs
 from cw_cli.core.problems import Origin, errors
 from cw_cli.core.registry import FrameworkRegistry
-from cw_cli.targets.choice import choose, open_target
+from cw_cli.targets.choice import Where, choose, open_target, places
 
 # What reads YAML or renders templates is imported where it is needed: `cw list` does neither, `cw validate` only one.
 if TYPE_CHECKING:
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
     from cw_cli.core.status import RunStatus
     from cw_cli.targets.base import Target
+
+
+ANYWHERE = Where()
+"""This machine and the kubeconfig's own choice of cluster."""
 
 
 def find_framework(name: str, training_type: str) -> tuple[BaseTrainingFramework, TrainingType]:
@@ -97,16 +100,21 @@ def plan(
     return make_plan(checked, launch)
 
 
-def launch(plan: Plan, *, attached: bool = False) -> str:
+def launch(plan: Plan, *, attached: bool = False, context: str | None = None) -> str:
     """Do what the plan says and return the run's name.
 
-    An attached run ends with this process. Raises `ConfigError` with everything that the target has against the
-    plan; a launch that fails leaves nothing behind.
+    An attached run on this machine ends with this process. Raises `ConfigError` with everything that the target has
+    against the plan; a launch that fails leaves nothing behind.
     """
-    target = open_target(plan.target)
+    target = target_of(plan, context)
     check_target(plan, target)
     target.launch(plan, attached=attached)
     return plan.run
+
+
+def target_of(plan: Plan, context: str | None = None) -> Target:
+    """The target that the plan is for."""
+    return open_target(plan.target, Where(context or _settled().context, plan.record["namespace"]))
 
 
 def check_target(plan: Plan, target: Target) -> None:
@@ -117,44 +125,58 @@ def check_target(plan: Plan, target: Target) -> None:
         raise ConfigError(f"this run cannot start {where}; nothing was started", problems)
 
 
-def targets() -> list[Target]:
-    """Every target that can hold runs, to look for them."""
-    return [open_target("local")]
+def targets(where: Where = ANYWHERE) -> Iterator[Target]:
+    """Every target that can hold runs; the settings say which cluster and namespace, where `where` does not."""
+    return places(where, _settled)
 
 
-def runs() -> list[RunStatus]:
-    """All runs, newest first."""
-    return [status for target in targets() for status in target.list()]
+def _settled() -> Where:
+    from cw_cli.core.settings import read_settings
+
+    settings = read_settings()
+    return Where(settings.get("context"), settings.get("namespace"))
 
 
-def find_run(text: str) -> tuple[Target, str]:
-    """The run that `text` names: by its full name, the five characters at its end, or the beginning of its name.
+def runs(where: Where = ANYWHERE) -> list[RunStatus]:
+    """All runs, newest first, those of this machine before those of the cluster."""
+    return [status for target in targets(where) for status in target.list()]
+
+
+def find_run(text: str, where: Where = ANYWHERE) -> tuple[Target, str]:
+    """The run that `text` names: by its full name, the five characters at its end, the word before them, or the
+    beginning. The cluster is asked only when no run of this machine is meant.
 
     Raises `RunNotFoundError` when there is none, or more than one.
     """
-    found = [(target, name) for target in targets() for name in matching_runs(text, target.names())]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise RunNotFoundError(f"no run is called {text}", "`cw list` shows the runs that there are.")
-    names = ", ".join(name for _, name in found[:5])
-    raise RunNotFoundError(f"{text} may mean {len(found)} runs: {names}", "Write more of the name.")
+    for target in targets(where):
+        found = target.find(text)
+        if len(found) > 1:
+            names = ", ".join(found[:5])
+            raise RunNotFoundError(f"{text} may mean {len(found)} runs: {names}", "Write more of the name.")
+        if found:
+            return target, found[0]
+    raise RunNotFoundError(f"no run is called {text}", "`cw list` shows the runs that there are.")
 
 
-def run(text: str) -> RunStatus:
+def run(text: str, where: Where = ANYWHERE) -> RunStatus:
     """The state of one run; raises `RunNotFoundError`."""
-    target, name = find_run(text)
+    target, name = find_run(text, where)
     return target.status(name)
 
 
 def plan_again(
-    text: str, overrides: Sequence[Override] = (), *, name: str | None = None, flags: Sequence[str] = ()
+    text: str,
+    overrides: Sequence[Override] = (),
+    *,
+    name: str | None = None,
+    where: Where = ANYWHERE,
+    flags: Sequence[str] = (),
 ) -> Plan:
     """A plan like that of an earlier run, from its record, with more overrides on top."""
     from cw_cli.core.config import parse_config
     from cw_cli.core.overrides import Override
 
-    target, earlier_run = find_run(text)
+    target, earlier_run = find_run(text, where)
     record = target.record(earlier_run)
     source = str(Path(record["folder"]) / Path(record["config"]).name)
     earlier = [Override(item["key"], item["text"], item["flag"]) for item in record["overrides"]]
@@ -166,7 +188,7 @@ def plan_again(
         [*earlier, *overrides],
         target=record["target"],
         name=name or record["name"],
-        namespace=record["namespace"],
+        namespace=where.namespace or record["namespace"],
         flags=flags,
     )
 

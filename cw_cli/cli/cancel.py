@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from cw_cli.cli.errors import say
-from cw_cli.cli.logs import Run
+from cw_cli.cli.options import Context, Namespace, Run
 
 
-def command(run: Run) -> None:
+def command(
+    run: Run,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
     """Stop a run. Its log, its record and its checkpoints stay."""
     from cw_cli.api import find_run
+    from cw_cli.targets.choice import Where
 
-    target, name = find_run(run)
+    target, name = find_run(run, Where(context, namespace))
     if target.cancel(name):
         say("cancelled", name, "yellow")
     else:

@@ -9,16 +9,21 @@ import typer
 
 from cw_cli.cli import report
 from cw_cli.cli.follow import in_words
-from cw_cli.cli.logs import Run
-from cw_cli.cli.runs_list import Output
+from cw_cli.cli.options import Context, Namespace, Output, Run
 from cw_cli.core.status import RunStatus
 
 
-def command(run: Run, output: Output = None) -> None:
+def command(
+    run: Run,
+    output: Output = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
     """Show all that is known of a run: state, times, progress, results, and what it was launched with."""
     from cw_cli.api import find_run
+    from cw_cli.targets.choice import Where
 
-    target, name = find_run(run)
+    target, name = find_run(run, Where(context, namespace))
     status, record = target.status(name), dict(target.record(name))
     verdict = target.why(name)
     if output is not None:

@@ -26,8 +26,7 @@ def boundary() -> Iterator[None]:
         # What typer's own parser refuses: said in the same voice.
         say("error", error.format_message().rstrip("."), "red")
         context = getattr(error, "ctx", None)
-        if context is not None:
-            say("hint", f"See {context.command_path} --help.", "cyan")
+        say("hint", f"See {context.command_path if context else 'cw'} --help.", "cyan")
         raise typer.Exit(2) from None
     except (FileNotFoundError, PermissionError) as error:
         say("error", f"{error.filename}: {error.strerror}" if error.filename else str(error), "red")

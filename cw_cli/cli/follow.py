@@ -30,12 +30,18 @@ class Screen(Protocol):
         """How far the training is."""
 
 
-def follow(target: Target, run: str) -> int:
-    """Show the run until it has ended; returns the trainer's exit code. Ctrl-C cancels the run."""
+def follow(target: Target, run: str, *, cancel: bool) -> int:
+    """Show the run until it has ended; returns the trainer's exit code.
+
+    Ctrl-C cancels the run, or with `cancel` False only stops looking at it.
+    """
     try:
         with _screen() as screen:
             show_log(target, run, screen)
     except KeyboardInterrupt:
+        if not cancel:
+            say("detached", f"{run} goes on; cw logs {run} -f follows it again, cw cancel {run} stops it", "yellow")
+            return 130
         say("cancelling", f"{run}; the trainer saves a checkpoint if it can (Ctrl-C again leaves it to that)", "yellow")
         try:
             target.cancel(run)

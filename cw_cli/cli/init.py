@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from cw_cli.cli.errors import say
-
-Framework = Annotated[str, typer.Argument(metavar="FRAMEWORK", help="As in trl.")]
-TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Training type, as in sft.")]
+from cw_cli.cli.options import Framework, TypeName
 
 
 def command(framework: Framework, training_type: TypeName) -> None:

@@ -9,32 +9,31 @@ import typer
 from typer.core import TyperGroup
 
 from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.options import (
+    Context,
+    Cpu,
+    Detach,
+    DryRun,
+    Follow,
+    Gpu,
+    Image,
+    Local,
+    Memory,
+    Name,
+    Namespace,
+    Nodes,
+    Output,
+    Overrides,
+    Pull,
+    Queue,
+)
 from cw_cli.core.exceptions import UsageError
 from cw_cli.core.registry import BUILT_IN
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
+    from cw_cli.core.plan import Plan
     from cw_cli.core.schema import Schema
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override any key, as in --set env.SEED=7; may be repeated."),
-]
-Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A word for the run's name.")]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="Kubernetes namespace.")]
-Local = Annotated[bool, typer.Option("--local", help="Run on this machine.")]
-DryRun = Annotated[
-    str | None, typer.Option("--dry-run", metavar="[=client]", help="Print the Kubernetes objects and start nothing.")
-]
-Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as the run has started.")]
-Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FORMAT", help="name, json or yaml on stdout.")]
-Gpu = Annotated[str | None, typer.Option("--gpu", metavar="N|TYPE:N", help="GPUs on each node.")]
-Cpu = Annotated[str | None, typer.Option("--cpu", metavar="CORES", help="Processor cores on each node.")]
-Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory on each node, as in 64Gi.")]
-Nodes = Annotated[str | None, typer.Option("--nodes", metavar="N", help="Nodes that train together.")]
-Image = Annotated[str | None, typer.Option("--image", metavar="IMAGE", help="Container image.")]
-Pull = Annotated[bool, typer.Option("--pull", help="Pull the image even where a node has it.")]
-Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Kueue queue.")]
 
 
 class LaunchCommand(OverridingCommand):
@@ -76,9 +75,12 @@ def command(
     queue: Queue = None,
     name: Name = None,
     namespace: Namespace = None,
+    context: Context = None,
     set_: Overrides = None,
     local: Local = False,
     detach: Detach = False,
+    follow: Follow = False,
+    remove: Annotated[bool, typer.Option("--rm", help="With --follow: Ctrl-C cancels a run on a cluster.")] = False,
     dry_run: DryRun = None,
     output: Output = None,
 ) -> None:
@@ -97,7 +99,16 @@ def command(
         namespace=namespace,
         flags=ctx.meta["flags"],
     )
-    start(plan, dry_run=bool(dry_run), detach=detach, output=output)
+    start(
+        plan, dry_run=bool(dry_run), stay=staying(plan, detach, follow), output=output, context=context, remove=remove
+    )
+
+
+def staying(plan: Plan, detach: bool, follow: bool) -> bool:
+    """Whether to follow the run: on this machine unless told not to, on a cluster only when told to."""
+    if detach and follow:
+        raise UsageError("--detach and --follow say opposite things", "Keep one of them.")
+    return follow or (plan.target == "local" and not detach)
 
 
 def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override]:
@@ -113,7 +124,9 @@ def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override
     return [*overrides, *ctx.meta["overrides"]]
 
 
-def start(plan: Any, *, dry_run: bool, detach: bool, output: str | None) -> None:
+def start(
+    plan: Plan, *, dry_run: bool, stay: bool, output: str | None, context: str | None = None, remove: bool = False
+) -> None:
     """Print the plan, or carry it out; ends with the trainer's exit code when the run is followed."""
     from cw_cli.cli import report
 
@@ -122,14 +135,14 @@ def start(plan: Any, *, dry_run: bool, detach: bool, output: str | None) -> None
         report.print_objects(plan.objects, output)
         return
     from cw_cli import api
-    from cw_cli.cli.follow import follow
-    from cw_cli.targets.choice import open_target
 
-    target = open_target(plan.target)
+    target = api.target_of(plan, context)
     api.check_target(plan, target)
-    target.launch(plan, attached=not detach)
-    if detach:
+    target.launch(plan, attached=stay)
+    if not stay:
         report.show_started(plan)
         report.print_named(plan.run, output, target)
         return
-    raise typer.Exit(follow(target, plan.run))
+    from cw_cli.cli.follow import follow
+
+    raise typer.Exit(follow(target, plan.run, cancel=remove or plan.target == "local"))

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
 from cw_cli.cli import report
 from cw_cli.cli.errors import say
+from cw_cli.cli.options import Context, Namespace, Output
+from cw_cli.core.exceptions import TargetError
 from cw_cli.core.status import RunStatus
 
-Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FORMAT", help="name, json or yaml.")]
 COLUMNS = ("NAME", "STATE", "REASON", "AGE", "GPUS", "STEP", "LEFT", "LOSS")
 COLORS = {"Succeeded": "green", "Failed": "red", "Running": "cyan", "Pending": "yellow"}
 
 
-def command(output: Output = None) -> None:
+def command(output: Output = None, context: Context = None, namespace: Namespace = None) -> None:
     """List runs: state, why they are in it, age, GPUs, progress, loss."""
-    from cw_cli.api import runs
+    from cw_cli.api import targets
+    from cw_cli.targets.choice import Where
 
-    found = runs()
+    found: list[RunStatus] = []
+    failed: TargetError | None = None
+    for target in targets(Where(context, namespace)):
+        try:
+            found += target.list()
+        except TargetError as error:  # a cluster that is away hides no run of this machine
+            failed = error
     if output == "name":
         for status in found:
             typer.echo(status.name)
     elif output is not None:
         report.print_data([report.as_data(status) for status in found], output)
-    elif not found:
+    elif not found and failed is None:
         say("note", "there are no runs yet; cw init trl sft > config.yaml makes a config to begin with", "cyan")
-    else:
+    elif found:
         _print_table([_row(status) for status in found])
+    if failed is not None:
+        raise failed
 
 
 def _row(status: RunStatus) -> tuple[str, ...]:

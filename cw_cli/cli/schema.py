@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cw_cli.cli.init import Framework, TypeName
+from cw_cli.cli.options import Framework, TypeName
 from cw_cli.core.exceptions import UsageError
 from cw_cli.core.key import Key
 from cw_cli.core.schema import Schema

@@ -9,7 +9,7 @@ import typer
 
 from cw_cli.cli import report
 from cw_cli.cli.errors import say
-from cw_cli.cli.runs_list import Output
+from cw_cli.cli.options import Output
 
 
 def command(output: Output = None) -> None:

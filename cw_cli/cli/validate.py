@@ -9,8 +9,8 @@ import typer
 
 from cw_cli.cli.arguments import OverridingCommand
 from cw_cli.cli.errors import say, show_warnings
-from cw_cli.cli.init import Framework, TypeName
-from cw_cli.cli.launch import Overrides, typed_overrides
+from cw_cli.cli.launch import typed_overrides
+from cw_cli.cli.options import Framework, Overrides, TypeName
 
 if TYPE_CHECKING:
     from cw_cli.core.schema import Schema

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cw_cli.cli.errors import say
-from cw_cli.cli.logs import Run
+from cw_cli.cli.options import Context, Namespace, Run
 from cw_cli.core.exceptions import CwError, UsageError
 
 INTERVAL = 0.5
@@ -17,16 +17,19 @@ INTERVAL = 0.5
 def command(
     run: Run,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="Give up after 10m, 2h …")] = None,
+    context: Context = None,
+    namespace: Namespace = None,
 ) -> None:
     """Wait for a run to end; the exit code is the trainer's."""
     from cw_cli.api import find_run
     from cw_cli.core.launch_keys import duration
+    from cw_cli.targets.choice import Where
 
     try:
         limit = duration(timeout) if timeout else None
     except ValueError as error:
         raise UsageError(f"--timeout cannot be {timeout}", str(error)) from None
-    target, name = find_run(run)
+    target, name = find_run(run, Where(context, namespace))
     began = time.monotonic()
     while not (status := target.status(name)).state.ended:
         if limit is not None and time.monotonic() - began > limit:

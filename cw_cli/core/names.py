@@ -19,6 +19,10 @@ FRAMEWORK = "cw.dev/framework"
 TYPE = "cw.dev/type"
 ROLE = "cw.dev/role"
 USER = "cw.dev/user"
+RECORD = "cw.dev/record"
+"""On the ConfigMap of each run that holds its record."""
+OUTPUT = "cw.dev/output-dir"
+"""Annotation on the trainer's workload: where it writes, as its container sees it."""
 
 
 def dns_label(text: str, limit: int = 63) -> str:

@@ -12,7 +12,7 @@ from cw_cli.core import files, manifests, patch
 from cw_cli.core.checks import CheckedConfig
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError, TemplateError
-from cw_cli.core.names import object_name, run_labels, run_name
+from cw_cli.core.names import OUTPUT, RECORD, object_name, run_labels, run_name
 from cw_cli.core.problems import Origin, Problem, errors
 from cw_cli.core.resources import GPU_RESOURCE, Resources
 from cw_cli.core.yaml_writer import to_yaml
@@ -87,6 +87,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     resources = _resources_of(job, keys.resources)
     config, notes = _completed(checked, resources)
     config, output_dir, warnings = _output(config, job, framework.output_key, run, launch.target)
+    job["metadata"].setdefault("annotations", {})[OUTPUT] = output_dir
     config, extras = _files(checked, config, job, run, launch.target)
     container_config = framework.prepare_config(dict(config.values))
     others = [
@@ -234,7 +235,7 @@ def _config_map(run: str, config: Mapping[str, Any], record: Mapping[str, Any]) 
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": object_name(run, "config")},
+        "metadata": {"name": object_name(run, "config"), "labels": {RECORD: "true"}},
         "data": {
             CONFIG_FILE: to_yaml(dict(config)),
             "given.yaml": record["given"],

@@ -76,6 +76,7 @@ class Settings(LaunchKeys):
         description="Where runs go: kubernetes or local.",
         json_schema_extra={"enum": ["kubernetes", "local", None]},
     )
+    context: str | None = Field(None, description="Context of the kubeconfig.")
     namespace: str | None = Field(None, description="Namespace of the runs.")
     user: str | None = Field(None, description="Name that marks your runs among other people's.")
 

@@ -26,8 +26,8 @@ class Target(Protocol):
     def launch(self, plan: Plan, *, attached: bool) -> None:
         """Start the run. An attached run ends with the process that launched it; a failed launch leaves nothing."""
 
-    def names(self) -> list[str]:
-        """Names of the runs that this place knows, newest first."""
+    def find(self, text: str) -> list[str]:
+        """Names of the runs that `text` may mean: see `names.matching_runs`."""
 
     def list(self) -> list[RunStatus]:
         """Every run, newest first."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from cw_cli.core.exceptions import TargetError, UsageError
+from cw_cli.core.exceptions import UsageError
 from cw_cli.targets.base import Target
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -27,15 +29,33 @@ def choose(asked: str | None, settings: str | None) -> tuple[str, str | None]:
     return "local", "no kubeconfig was found, so the run starts on this machine"
 
 
-def open_target(kind: str) -> Target:
-    """The target of this kind."""
+class Where(NamedTuple):
+    """The cluster and namespace that a command names; None is the kubeconfig's own choice."""
+
+    context: str | None = None
+    namespace: str | None = None
+
+
+def open_target(kind: str, where: Where = Where()) -> Target:  # noqa: B008 - an immutable value
+    """The target of this kind; nothing is asked of it yet."""
     if kind == "local":
         from cw_cli.targets.local.target import LocalTarget
 
         return LocalTarget()
     if kind == "kubernetes":
-        raise TargetError(
-            "this version of cw prints what a cluster needs and does not talk to one yet",
-            "Add --dry-run and pipe it to `kubectl apply -f -`, or add --local to run here.",
-        )
+        from cw_cli.targets.kubernetes.target import KubernetesTarget
+
+        return KubernetesTarget.open(where.context, where.namespace)
     raise UsageError(f"there is no target called {kind}", "Targets are kubernetes and local.")
+
+
+def places(where: Where, defaults: Callable[[], Where]) -> Iterator[Target]:
+    """Every target that can hold runs. A named cluster is the only one; else this machine comes first.
+
+    `defaults` are asked for what `where` leaves open, once a cluster is needed.
+    """
+    if where == Where():
+        yield open_target("local")
+    if where != Where() or has_cluster():
+        default = defaults()
+        yield open_target("kubernetes", Where(where.context or default.context, where.namespace or default.namespace))

@@ -56,8 +56,10 @@ class TRLFramework(BaseTrainingFramework):
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         resources = keys.resources
-        gpus = self.default_resources(config, resources.gpu).gpu if resources.gpu is None else resources.gpu
-        return cross_checks(config, gpus=gpus or 0, nodes=resources.nodes)
+        gpus = self.default_resources(config, resources.gpu).gpu or 0
+        if gpus == 0:
+            config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
+        return cross_checks(config, gpus=gpus, nodes=resources.nodes)
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cw_cli.core.exceptions import RunNotFoundError, TargetError
+from cw_cli.core.names import matching_runs
 from cw_cli.core.problems import Problem, errors
 from cw_cli.core.progress import Observed
 from cw_cli.core.status import RunStatus
@@ -69,6 +70,10 @@ class LocalTarget:
     def _units(self, plan: Plan) -> tuple[list[Unit], list[Problem]]:
         places = Places(mounts=str(self.store.folder(plan.run) / "mounts"), volumes=str(self.store.volumes))
         return read_units(plan.objects, run=plan.run, places=places, caller=self.environment, cwd=self.cwd)
+
+    def find(self, text: str) -> list[str]:
+        """The runs that `text` names."""
+        return matching_runs(text, self.names())
 
     def names(self) -> list[str]:
         """Names of the runs on this machine, newest first."""

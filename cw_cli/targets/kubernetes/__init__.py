@@ -1,0 +1,1 @@
+"""A Kubernetes cluster as a place for runs; the only folder that imports the official client, in `connection.py`."""

@@ -1,0 +1,149 @@
+"""A cluster's namespace as a place for runs: the verbs of `Target`, said with Jobs, pods and ConfigMaps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cw_cli.core.exceptions import RunNotFoundError
+from cw_cli.core.names import (
+    MANAGED_BY,
+    RECORD,
+    ROLE,
+    RUN,
+    dns_label,
+    matching_runs,
+    object_name,
+    selector,
+)
+from cw_cli.core.problems import Problem
+from cw_cli.core.progress import Observed, observe
+from cw_cli.core.status import RunStatus
+from cw_cli.core.verdict import Verdict
+from cw_cli.targets.kubernetes import launch as launching
+from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.logs import read_logs, tail_of
+from cw_cli.targets.kubernetes.observe import CANCELLED, jobless_status, newest_first, run_status
+from cw_cli.targets.kubernetes.verdicts import explain_run
+
+if TYPE_CHECKING:
+    from cw_cli.core.plan import Plan
+
+TRAINERS = selector({MANAGED_BY: "cw", ROLE: "trainer"})
+RECORDS = selector({MANAGED_BY: "cw", RECORD: "true"})
+
+
+class KubernetesTarget:
+    """Runs in one namespace of one cluster."""
+
+    kind = "kubernetes"
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    def open(cls, context: str | None, namespace: str | None) -> KubernetesTarget:
+        return cls(Connection.open(context, namespace))
+
+    def check(self, plan: Plan) -> list[Problem]:
+        """What the cluster would say to the plan, without changing anything."""
+        from cw_cli.targets.kubernetes.checks import check_plan
+
+        return check_plan(self.connection, plan)
+
+    def launch(self, plan: Plan, *, attached: bool) -> None:
+        """Create the run. It never depends on the process that launched it, attached or not."""
+        launching.launch(self.connection, plan)
+
+    def find(self, text: str) -> list[str]:
+        """The runs that `text` names. A full name is asked for at once; anything else takes a look at all."""
+        if text == dns_label(text) and self.connection.get("ConfigMap", object_name(text, "config")):
+            return [text]
+        records = self.connection.list("ConfigMap", labels=RECORDS, metadata=True)
+        return matching_runs(text, [item["metadata"]["labels"].get(RUN, "") for item in records])
+
+    def list(self) -> list[RunStatus]:
+        """Every run, newest first: those with a Job, and those of which the record is left."""
+        runs = {status.name: status for status in map(run_status, self.connection.list("Job", labels=TRAINERS))}
+        for record in self.connection.list("ConfigMap", labels=RECORDS, metadata=True):
+            name = record["metadata"]["labels"].get(RUN, "")
+            if name not in runs:
+                runs[name] = jobless_status(record, _launched(record))
+        return sorted(runs.values(), key=lambda run: (run.created is not None, run.created, run.name), reverse=True)
+
+    def status(self, run: str) -> RunStatus:
+        """One run, observed now."""
+        job = self.connection.get("Job", run)
+        if job is None:
+            record = self._record(run)
+            return jobless_status(record, _launched(record))
+        return run_status(job, self._observed(run))
+
+    def record(self, run: str) -> Mapping[str, Any]:
+        """The record that the plan left."""
+        data = self._record(run).get("data") or {}
+        return {**json.loads(data.get("record.json", "{}")), "given": data.get("given.yaml", "")}
+
+    def why(self, run: str) -> Verdict:
+        """Why the run is in its state and what to do about it."""
+        return explain_run(self.connection, run, self.connection.get("Job", run), lambda: self._record(run))
+
+    def logs(self, run: str, *, role: str | None, follow: bool, tail: int | None) -> Iterator[str]:
+        """Lines of the run's log, attempt after attempt; with `follow` until the run has ended."""
+        self._known(run)
+        return read_logs(self.connection, run, role=role, follow=follow, tail=tail)
+
+    def cancel(self, run: str) -> bool:
+        """Stop the run, keep its record, and its logs if it had begun; False when it had ended already."""
+        job = self.connection.get("Job", run)
+        if job is None:
+            self._record(run)
+            return False
+        if run_status(job).state.ended:
+            return False
+        stop = {"metadata": {"annotations": {CANCELLED: "true"}}, "spec": {"backoffLimit": 0}}
+        self.connection.merge("Job", run, stop)
+        running = [pod for pod in self.pods(run) if (pod.get("status") or {}).get("phase") == "Running"]
+        for pod in running:
+            # A pod that is deleted takes its log along; one whose time is over stays, and its trainer gets SIGTERM.
+            self.connection.merge("Pod", pod["metadata"]["name"], {"spec": {"activeDeadlineSeconds": 1}})
+        if not running:
+            self.connection.merge("Job", run, {"spec": {"suspend": True}})
+        return True
+
+    def delete(self, runs: Sequence[str]) -> Sequence[str]:
+        """Stop the runs and forget them; returns a line for each thing that was deleted."""
+        deleted = []
+        for run in runs:
+            self._known(run)
+            for kind in ("Job", "Service", "ConfigMap"):
+                for item in self.connection.list(kind, labels=selector({MANAGED_BY: "cw", RUN: run}), metadata=True):
+                    if self.connection.delete(kind, item["metadata"]["name"]):
+                        deleted.append(f"{kind.lower()}/{item['metadata']['name']}")
+        return deleted
+
+    def pods(self, run: str) -> Sequence[Mapping[str, Any]]:
+        """The pods of the run's trainer, newest first."""
+        return newest_first(list(self.connection.list("Pod", labels=selector({RUN: run, ROLE: "trainer"}))))
+
+    def _observed(self, run: str) -> Observed:
+        """What the trainer has told in its newest pod."""
+        for pod in self.pods(run):
+            if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
+                return observe(tail_of(self.connection, pod["metadata"]["name"]))
+        return Observed()
+
+    def _known(self, run: str) -> None:
+        if self.connection.get("Job", run) is None:
+            self._record(run)
+
+    def _record(self, run: str) -> dict[str, Any]:
+        record = self.connection.get("ConfigMap", object_name(run, "config"))
+        if record is None:
+            raise RunNotFoundError(f"no run is called {run} in namespace {self.connection.namespace}", "See cw list.")
+        return record
+
+
+def _launched(record: Mapping[str, Any]) -> bool:
+    return launching.LAUNCHED in (record["metadata"].get("annotations") or {})
