@@ -93,16 +93,16 @@ def read_keys(config: Config) -> tuple[LaunchKeys, list[Problem]]:
         resources=reader.resources(),
         image=reader.text("image"),
         pull=config.get("pull") or False,
-        env={name: _text(value) for name, value in reader.pairs("env", _ENV_NAME, "an environment variable")},
+        env=dict(reader.texts("env", _ENV_NAME, "an environment variable")),
         secrets=tuple(reader.secrets()),
         volumes=tuple(reader.volumes()),
         dropped_volumes=tuple(name for name, value in (config.get("volumes") or {}).items() if value is None),
-        node_selector={name: _text(value) for name, value in reader.pairs("node_selector", _LABEL_KEY, "a label")},
+        node_selector=dict(reader.texts("node_selector", _LABEL_KEY, "a label")),
         tolerations=tuple(reader.tolerations()),
         queue=reader.name("queue"),
         priority=reader.name("priority"),
         labels=reader.labels(),
-        annotations={name: _text(value) for name, value in reader.pairs("annotations", _LABEL_KEY, "an annotation")},
+        annotations=dict(reader.texts("annotations", _LABEL_KEY, "an annotation")),
         timeout=reader.value(("timeout",), duration),
         retries=config.get("retries") or 0,
         ttl=reader.value(("ttl",), duration),
@@ -171,17 +171,27 @@ class _Reader:
             elif value is not None:
                 yield name, value
 
+    def texts(self, key: str, pattern: re.Pattern[str], what: str) -> Iterator[tuple[str, str]]:
+        """Pairs whose values are text, as they were typed: an unquoted 0123 stays what it is."""
+        for name, value in self.pairs(key, pattern, what):
+            if isinstance(value, bool):
+                yield name, str(value).lower()
+            elif isinstance(value, str):
+                yield name, value
+            else:
+                yield name, self.config.origin(key, name).written or str(value)
+
     def labels(self) -> dict[str, str]:
         result = {}
-        for name, value in self.pairs("labels", _LABEL_KEY, "a label"):
-            if not _LABEL_VALUE.fullmatch(_text(value)) or len(_text(value)) > 63:
+        for name, value in self.texts("labels", _LABEL_KEY, "a label"):
+            if not _LABEL_VALUE.fullmatch(value) or len(value) > 63:
                 self.bad(
                     ("labels", name), f"{value!r} is not the value of a label", "at most 63 letters, digits, - _ ."
                 )
             elif name.startswith("cw.dev/") or name == "app.kubernetes.io/managed-by":
                 self.bad(("labels", name), f"{name} is a label of cw's own", "choose another name")
             else:
-                result[name] = _text(value)
+                result[name] = value
         return result
 
     def secrets(self) -> Iterator[SecretRef]:
@@ -194,9 +204,10 @@ class _Reader:
             if unknown := set(block) - {"name", "key", "optional"}:
                 self.bad(path, f"{sorted(unknown)[0]} is not a key of a secret", "write name, key and optional")
             elif not isinstance(secret, str) or not _OBJECT_NAME.fullmatch(secret):
-                self.bad(
-                    path, f"{variable} names no Secret", f"write `{variable}: secret-name/key`; values stay out of here"
-                )
+                # What stands there may be the secret itself: the line is not shown.
+                place = self.config.origin(*path)._replace(text=None)
+                remedy = f"write `{variable}: secret-name/key`, never the value"
+                self.problems.append(Problem(f"{variable} names no Secret", remedy, place))
             else:
                 yield SecretRef(variable, secret, str(key or variable), bool(block.get("optional", False)))
 
@@ -245,7 +256,3 @@ class _Reader:
 def _any_quantity(value: Any) -> str:
     quantity(value)
     return str(value)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

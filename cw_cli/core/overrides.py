@@ -42,7 +42,8 @@ def apply(
             problems.append(theirs.unknown(head.replace("-", "_"), origin, [*own.keys, *flags]))
             continue
         path = tuple(int(part) if part.isdigit() else part for part in rest)
-        config = schema.override(config, head, path, typed(override.text, _key_at(schema, head, rest)), origin)
+        value = typed(override.text, _key_at(schema, head, rest))
+        config = schema.override(config, head, path, value, origin._replace(written=override.text))
     return config, problems
 
 

@@ -15,6 +15,24 @@ WORKLOADS = ("Job", "Deployment")
 DEFAULT_TTL = 7 * 24 * 3600
 """Seconds that a finished Job stays: long enough to read its logs after a weekend."""
 
+USER_ID = 1000
+HOME = "/cw/home"
+WRITABLE = {"cw-home": HOME, "cw-tmp": "/tmp"}
+"""Empty folders of the trainer's own: volume → path."""
+HOME_ENVIRONMENT = {
+    "HOME": HOME,
+    # A user id that the image's passwd does not know has no name, and torch asks for one.
+    "USER": "cw",
+    "LOGNAME": "cw",
+    "TMPDIR": "/tmp",
+    # Images set these to folders of root's; what stands here wins.
+    "XDG_CACHE_HOME": f"{HOME}/.cache",
+    "HF_HOME": f"{HOME}/.cache/huggingface",
+    "TORCHINDUCTOR_CACHE_DIR": f"{HOME}/.cache/torchinductor",
+    "TRITON_CACHE_DIR": f"{HOME}/.cache/triton",
+    "MPLCONFIGDIR": f"{HOME}/.cache/matplotlib",
+}
+
 
 def labelled(item: Mapping[str, Any], labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
     """A copy of the object with these labels and annotations, and no namespace of the template's."""
@@ -38,7 +56,10 @@ def patched_trainer(
     result = labelled(job, labels, keys.annotations)
     spec = result.get("spec") or {}
     template = spec.pop("template", None) or {}
-    spec["backoffLimit"] = keys.retries
+    # When one rank fails, the others fail with it, and each of them counts.
+    spec["backoffLimit"] = keys.retries * int(spec.get("completions") or 1)
+    # The next attempt continues from a checkpoint that the one before may still be writing.
+    spec.setdefault("podReplacementPolicy", "Failed")
     spec["ttlSecondsAfterFinished"] = keys.ttl or DEFAULT_TTL
     if keys.timeout:
         spec["activeDeadlineSeconds"] = keys.timeout
@@ -77,7 +98,81 @@ def _pod(
     pod.setdefault("restartPolicy", "Never")
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
-    return merged(pod, keys.pod)
+    return _confined(pod, keys.pod)
+
+
+def confined(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the object; if it makes pods, they are as `restricted` Pod Security wants them, unless it says
+    otherwise."""
+    result = deepcopy(dict(item))
+    template = (result.get("spec") or {}).get("template")
+    if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        template["spec"] = _confined(template["spec"], {})
+    return result
+
+
+def with_home(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the trainer's Job that can write where programs expect to, whoever it runs as, whatever its image, and
+    with a root file system that is read-only."""
+    result = deepcopy(dict(job))
+    pod, main = result["spec"]["template"]["spec"], trainer_container(result)
+    taken = {mount.get("mountPath") for mount in main.get("volumeMounts") or []}
+    folders = {name: path for name, path in WRITABLE.items() if path not in taken}
+    mounts = [{"name": name, "mountPath": path} for name, path in folders.items()]
+    main["volumeMounts"] = [*(main.get("volumeMounts") or []), *mounts]
+    pod["volumes"] = [*(pod.get("volumes") or []), *({"name": name, "emptyDir": {}} for name in folders)]
+    said = {entry["name"] for entry in main["env"]}
+    main["env"] += [{"name": name, "value": value} for name, value in HOME_ENVIRONMENT.items() if name not in said]
+    return result
+
+
+def _confined(pod: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`patch` on top of the pod, and below both what `restricted` Pod Security asks for."""
+    result, said = deepcopy(dict(pod)), merged(pod, patch)
+    result["securityContext"] = _filled(result.get("securityContext"), _pod_security(said))
+    for kind in ("initContainers", "containers"):
+        if _identity(said.get(kind)) != "name":
+            continue
+        own = {container["name"]: container for container in result.get(kind) or []}
+        for container in said[kind]:
+            below = own.setdefault(container["name"], {"name": container["name"]})
+            below["securityContext"] = _filled(below.get("securityContext"), _container_security(container))
+        result[kind] = list(own.values())
+    return merged(result, patch)
+
+
+def _pod_security(pod: Mapping[str, Any]) -> dict[str, Any]:
+    said = pod.get("securityContext") or {}
+    return {
+        **({} if said.get("runAsUser") == 0 else {"runAsNonRoot": True}),
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        # Volumes become the group's; only when they are not yet, because a large one takes minutes.
+        "fsGroup": USER_ID,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container_security(container: Mapping[str, Any]) -> dict[str, Any]:
+    said = container.get("securityContext") or {}
+    defaults: dict[str, Any] = {"capabilities": {"drop": ["ALL"]}}
+    if not said.get("privileged") and "SYS_ADMIN" not in ((said.get("capabilities") or {}).get("add") or []):
+        defaults["allowPrivilegeEscalation"] = False  # Kubernetes refuses it beside those two
+    if said.get("runAsUser") == 0:
+        defaults["runAsNonRoot"] = False  # what the pod says must not stop it
+    return defaults
+
+
+def _filled(own: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` with the defaults that it says nothing about."""
+    result = dict(own or {})
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = _filled(result[key], value)
+        else:
+            result.setdefault(key, deepcopy(value))
+    return result
 
 
 def _resources(template: Mapping[str, Any], asked: Resources, defaults: Resources) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Origin(NamedTuple):
     column: int | None = None
     text: str | None = None
     """The source line, or None where there is none to show."""
+    written: str | None = None
+    """A number or word as it was typed, for those who want the text: `0123` is read as 123."""
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)

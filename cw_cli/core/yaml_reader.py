@@ -106,7 +106,8 @@ class _Reader:
         if id(node) in parents:
             self.problem("this alias refers to what it is part of", "write the value out", node.start_mark)
             return None
-        self.document.values[path] = self.origin(node.start_mark)
+        written = node.value if isinstance(node, yaml.ScalarNode) else None
+        self.document.values[path] = self.origin(node.start_mark)._replace(written=written)
         if isinstance(node, yaml.MappingNode):
             return self.build_mapping(node, path, (*parents, id(node)))
         if isinstance(node, yaml.SequenceNode):

@@ -1,0 +1,144 @@
+"""How long a command takes to start and how much memory it needs, beside other launchers, measured in one go.
+
+    python benchmarks/startup.py [--runs 11] [--torchx PATH] [--kubectl PATH]
+
+Each figure is the median of several runs. The commands take turns, so that a machine that slows down slows them all.
+torchx and kubectl are measured where they are installed; what is missing is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONFIG = Path(__file__).resolve().parents[1] / "examples" / "quickstart" / "sft.yaml"
+
+# A process starts with the peak memory of the one that forked it, so a small one does.
+STOPWATCH = """
+import os, sys, time
+null = os.open(os.devnull, os.O_RDWR)
+began = time.perf_counter()
+pid = os.fork()
+if pid == 0:
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+MEGABYTE = 1024 * 1024
+
+
+@dataclass
+class Measured:
+    """One command and what each of its runs took."""
+
+    name: str
+    command: list[str]
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+    """Bytes."""
+
+    def run(self, environment: dict[str, str], folder: Path) -> None:
+        watch = [sys.executable, "-I", "-S", "-c", STOPWATCH, *self.command]
+        done = subprocess.run(watch, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+        seconds, peak, code = done.stdout.split()
+        if code != "0":
+            raise SystemExit(f"`{' '.join(self.command)}` ended with exit code {code}")
+        self.seconds.append(float(seconds))
+        self.peaks.append(int(peak) * RSS_UNIT)
+
+
+def commands(torchx: str | None, kubectl: str | None) -> list[Measured]:
+    python = sys.executable
+    cw = str(Path(python).with_name("cw"))
+    config = str(CONFIG)
+    found = [
+        Measured("python (does nothing)", [python, "-c", "pass"]),
+        Measured("cw --help", [cw, "--help"]),
+        Measured("cw trl sft --help", [cw, "trl", "sft", "--help"]),
+        Measured("cw list", [cw, "list"]),
+        Measured("cw validate trl sft CONFIG", [cw, "validate", "trl", "sft", config]),
+        Measured("cw trl sft CONFIG --dry-run", [cw, "trl", "sft", config, "--dry-run"]),
+    ]
+    if torchx:
+        job = [*("-j", "1x4", "--gpu", "4", "--cpu", "8", "--memMB", "65536"), "--script", "train.py"]
+        dry = ["run", "--dryrun", "-s", "kubernetes", "-cfg", "queue=default", "--workspace", "", "dist.ddp", *job]
+        found += [
+            Measured("torchx --help", [torchx, "--help"]),
+            Measured("torchx run --dryrun -s kubernetes", [torchx, *dry]),
+        ]
+    if kubectl:
+        dry = ["create", "job", "x", "--image=busybox", "--dry-run=client", "-o", "yaml"]
+        found.append(Measured("kubectl create job --dry-run=client", [kubectl, *dry]))
+    return found
+
+
+def table(measured: list[Measured]) -> str:
+    bare = measured[0]
+    rows = [("", "median", "fastest", "memory", "time", "memory"), ("", "", "", "", "/ python", "/ python")]
+    for each in measured:
+        seconds, peak = statistics.median(each.seconds), statistics.median(each.peaks)
+        rows.append(
+            (
+                each.name,
+                f"{seconds:.3f} s",
+                f"{min(each.seconds):.3f} s",
+                f"{peak / MEGABYTE:.0f} MiB",
+                f"{seconds / statistics.median(bare.seconds):.1f}",
+                f"{peak / statistics.median(bare.peaks):.1f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=11, help="runs of each command")
+    parser.add_argument("--torchx", default=shutil.which("torchx"), help="path of torchx")
+    parser.add_argument("--kubectl", default=shutil.which("kubectl"), help="path of kubectl")
+    chosen = parser.parse_args()
+    measured = commands(chosen.torchx, chosen.kubectl)
+    with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "train.py").touch()
+        # Compiled modules are kept, as they are wherever somebody has installed cw.
+        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "CW_SETTINGS")
+        environment = {
+            **{name: value for name, value in os.environ.items() if name not in dropped},
+            "HOME": home,
+            "XDG_STATE_HOME": home,
+            "XDG_CONFIG_HOME": home,
+            "KUBECONFIG": f"{home}/none",
+        }
+        for run in range(chosen.runs + 1):
+            for each in measured:
+                each.run(environment, Path(home))
+            if run == 0:  # It filled the caches: compiled modules, pages of the disk.
+                for each in measured:
+                    each.seconds.clear()
+                    each.peaks.clear()
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{chosen.runs} runs each, taking turns; {os.cpu_count()} processors{load}\n")
+    print(table(measured))
+    for name, path in (("torchx", chosen.torchx), ("kubectl", chosen.kubectl)):
+        if not path:
+            print(f"\n{name} is not installed here; --{name} PATH names one.")
+
+
+if __name__ == "__main__":
+    main()
