@@ -205,7 +205,7 @@ class _Reader:
                 self.bad(path, f"{sorted(unknown)[0]} is not a key of a secret", "write name, key and optional")
             elif not isinstance(secret, str) or not _OBJECT_NAME.fullmatch(secret):
                 # What stands there may be the secret itself: the line is not shown.
-                place = self.config.origin(*path)._replace(text=None)
+                place = self.config.origin(*path).hidden()
                 remedy = f"write `{variable}: secret-name/key`, never the value"
                 self.problems.append(Problem(f"{variable} names no Secret", remedy, place))
             else:

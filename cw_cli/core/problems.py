@@ -26,6 +26,10 @@ class Origin(NamedTuple):
     written: str | None = None
     """A number or word as it was typed, for those who want the text: `0123` is read as 123."""
 
+    def hidden(self) -> Origin:
+        """The place without what stands there, which may be a secret."""
+        return self._replace(text=None, written=None)
+
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
 

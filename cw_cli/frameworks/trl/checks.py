@@ -141,7 +141,7 @@ def secrets(config: Config) -> Problems:
             ("hub_token",), "a token does not belong in a config", "put it into a Secret and name that under `secrets:`"
         )
         # Neither does it belong on the screen.
-        yield problem._replace(origin=problem.origin._replace(text=None) if problem.origin else None)
+        yield problem._replace(origin=problem.origin.hidden() if problem.origin else None)
 
 
 def _get(config: Config, key: str, default: Any) -> Any:
