@@ -56,8 +56,9 @@ def patched_trainer(
     result = labelled(job, labels, keys.annotations)
     spec = result.get("spec") or {}
     template = spec.pop("template", None) or {}
-    # When one rank fails, the others fail with it, and each of them counts.
-    spec["backoffLimit"] = keys.retries * int(spec.get("completions") or 1)
+    # When one node's pod fails, the others fail with it, and each of them counts.
+    together = int(spec.get("completions") or 1) if spec.get("completionMode") == "Indexed" else 1
+    spec["backoffLimit"] = keys.retries * together
     # The next attempt continues from a checkpoint that the one before may still be writing.
     spec.setdefault("podReplacementPolicy", "Failed")
     spec["ttlSecondsAfterFinished"] = keys.ttl or DEFAULT_TTL

@@ -90,19 +90,22 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     job["metadata"].setdefault("annotations", {})[OUTPUT] = output_dir
     config, extras = _files(checked, config, job, run, launch.target)
     container_config = framework.prepare_config(dict(config.values))
+    every = {**labels, **keys.labels}
     others = [
-        patch.labelled(item, {**labels, **keys.labels}, keys.annotations) for item in objects if item is not trainer
+        patch.confined(patch.labelled(item, every, keys.annotations)) for item in objects if item is not trainer
     ]
-    extras = [patch.labelled(item, {**labels, **keys.labels}, keys.annotations) for item in extras]
+    extras = [patch.labelled(item, every, keys.annotations) for item in extras]
     if (folder := framework.recipes()) is not None:
         recipes = files.pack_recipes(folder)
         _add_volume(job, {"name": "recipes", "configMap": {"name": recipes.name}}, files.RECIPES_PATH)
         _prepend_python_path(job, recipes.python_path)
         extras.append(recipes.config_map())
+    if launch.target != "local":  # here, the user's own home serves
+        job = patch.with_home(job)
     body = manifests.in_apply_order([*others, *extras, job])
     record = _record(checked, launch, run, body, container_config, output_dir)
     config_map = _config_map(run, container_config, record)
-    config_map = patch.labelled(config_map, {**labels, **keys.labels}, keys.annotations)
+    config_map = patch.labelled(config_map, every, keys.annotations)
     return Plan(
         run=run,
         framework=framework.name,

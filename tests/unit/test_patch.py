@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,16 @@ from cw_cli.core.yaml_writer import to_yaml, to_yaml_stream
 from .lab import BASE, container_of, env_of, job_of, patient, planned, pod_of, trl
 from .static_framework import StaticFramework
 from .test_manifests import HOSTILE
+
+POD = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "runAsGroup": 1000,
+    "fsGroup": 1000,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 @pytest.fixture(params=["ours", "static"])
@@ -201,11 +212,113 @@ pod:
     trainer, sidecar = pod["containers"]
     assert pod["hostNetwork"] is True
     assert "restartPolicy" not in pod
-    assert (trainer["workingDir"], trainer["securityContext"]) == ("/elsewhere", {"runAsUser": 1000})
+    assert (trainer["workingDir"], trainer["securityContext"]["runAsUser"]) == ("/elsewhere", 1000)
     assert trainer["command"], "what the patch does not name stays"
     assert {"EXTRA", "CW_RUN", "HF_TOKEN"} <= {entry["name"] for entry in trainer["env"]}
-    assert sidecar == {"name": "sidecar", "image": "busybox"}
+    assert sidecar == {"name": "sidecar", "image": "busybox", "securityContext": CONTAINER}
     assert "extra" in {volume["name"] for volume in pod["volumes"]}
+
+
+def test_pods_are_as_restricted_as_a_namespace_can_ask(framework: BaseTrainingFramework) -> None:
+    plan = planned(BASE + "pod: {initContainers: [{name: first, image: busybox}]}\n", framework=framework)
+    assert pod_of(plan)["securityContext"] == POD
+    assert container_of(plan)["securityContext"].items() >= CONTAINER.items()
+    (first,) = pod_of(plan)["initContainers"]
+    assert first["securityContext"] == CONTAINER
+
+
+@pytest.mark.parametrize(
+    ("said", "pod", "container"),
+    [
+        ("securityContext: {runAsUser: 7, seccompProfile: {type: Unconfined}}",
+         {**POD, "runAsUser": 7, "seccompProfile": {"type": "Unconfined"}}, CONTAINER),
+        ("securityContext: {runAsUser: 0}", {**{key: POD[key] for key in POD if key != "runAsNonRoot"}, "runAsUser": 0},
+         CONTAINER),
+        ("securityContext: {fsGroup: null}", {key: POD[key] for key in POD if key != "fsGroup"}, CONTAINER),
+        ("securityContext: null", None, CONTAINER),
+        ("containers: [{name: trainer, securityContext: {runAsUser: 0}}]", POD,
+         {**CONTAINER, "runAsUser": 0, "runAsNonRoot": False}),
+        ("containers: [{name: trainer, securityContext: {capabilities: {add: [IPC_LOCK]}}}]", POD,
+         {**CONTAINER, "capabilities": {"drop": ["ALL"], "add": ["IPC_LOCK"]}}),
+        ("containers: [{name: trainer, securityContext: {privileged: true}}]", POD,
+         {"privileged": True, "capabilities": {"drop": ["ALL"]}}),
+        ("containers: [{name: trainer, securityContext: {capabilities: {add: [SYS_ADMIN]}}}]", POD,
+         {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}),
+    ],
+)  # fmt: skip
+def test_what_is_said_on_security_wins(said: str, pod: dict[str, Any] | None, container: dict[str, Any]) -> None:
+    patched = planned(BASE + f"pod:\n  {said}\n", framework=StaticFramework())
+    assert pod_of(patched).get("securityContext") == pod
+    assert container_of(patched)["securityContext"] == container
+
+
+def test_what_the_template_says_on_security_wins(tmp_path: Path) -> None:
+    template = tmp_path / "job.yaml"
+    template.write_text(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: team-train-sft}\nspec: {template: {spec: {"
+        "securityContext: {runAsUser: 0, fsGroup: 5}, containers: ["
+        "{name: trainer, image: x, securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: true}}]"
+        "}}}\n"
+    )
+    plan = planned(BASE, framework=StaticFramework(template))
+    security = pod_of(plan)["securityContext"]
+    assert (security["runAsUser"], security["fsGroup"], "runAsNonRoot" in security) == (0, 5, False)
+    mine = container_of(plan)["securityContext"]
+    assert mine == {**CONTAINER, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": True}
+
+
+def test_services_of_a_template_are_as_restricted(tmp_path: Path) -> None:
+    service = tmp_path / "service.yaml"
+    service.write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: team-train-sft-reward}\n"
+        "spec: {template: {spec: {containers: [{name: reward, image: x}]}}}\n"
+    )
+    framework = StaticFramework(StaticFramework().templates[0], service)
+    (deployment,) = [item for item in planned(BASE, framework=framework).objects if item["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert (pod["securityContext"], pod["containers"][0]["securityContext"]) == (POD, CONTAINER)
+
+
+def test_a_trainer_can_write_where_programs_do(framework: BaseTrainingFramework) -> None:
+    plan = planned(BASE + "env: {HF_HOME: /data/hub}\n", framework=framework)
+    mounts = {mount["mountPath"]: mount["name"] for mount in container_of(plan)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_of(plan)["volumes"]}
+    env = env_of(plan)
+    for path in (env["HOME"], env["TMPDIR"]):
+        assert volumes[mounts[path]]["emptyDir"] == {}
+    for cache in ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
+        assert env[cache].startswith(f"{env['HOME']}/")
+    assert env["USER"], "a user id without a name needs one"
+    assert env["HF_HOME"] == "/data/hub"
+
+
+def test_a_volume_of_the_users_serves_for_temporary_files() -> None:
+    plan = planned(BASE + "volumes: {scratch: {path: /tmp, empty_dir: 5Gi}}\n")
+    mounts = {mount["mountPath"]: mount["name"] for mount in container_of(plan)["volumeMounts"]}
+    assert mounts["/tmp"] == "scratch"
+    assert "cw-tmp" not in {volume["name"] for volume in pod_of(plan)["volumes"]}
+
+
+def test_a_file_of_this_machines_tmp_travels_all_the_same(tmp_path: Path) -> None:
+    data = tmp_path / "train.jsonl"
+    data.write_text('{"text": "a"}\n')
+    plan = planned(f"model_name: m\ndataset_name: {tmp_path}\nuse_cpu: true\nbf16: false\n")
+    assert "files" in {volume["name"] for volume in pod_of(plan)["volumes"]}
+
+
+def test_on_this_machine_programs_have_the_users_home() -> None:
+    plan = planned(BASE, target="local")
+    assert not {"HOME", "HF_HOME", "TMPDIR"} & set(env_of(plan))
+    assert "/tmp" not in {mount["mountPath"] for mount in container_of(plan)["volumeMounts"]}
+
+
+def test_each_node_of_a_failed_attempt_counts() -> None:
+    spec = job_of(planned(BASE + "nodes: 4\ngpu: 8\nretries: 2\n"))["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["backoffLimit"]) == ("Indexed", 4, 8)
+
+
+def test_an_attempt_begins_when_the_one_before_has_ended(framework: BaseTrainingFramework) -> None:
+    assert job_of(planned(BASE, framework=framework))["spec"]["podReplacementPolicy"] == "Failed"
 
 
 @pytest.mark.parametrize(
