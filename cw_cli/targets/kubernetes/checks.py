@@ -18,6 +18,7 @@ def check_plan(connection: Connection, plan: Plan) -> list[Problem]:
                 raise
             continue  # not allowed to look: the pod will say it
         if found is None:
+            connection.require_namespace()
             message = f"namespace {connection.namespace} has no volume claim {name}"
             remedy = f"name one that it has: `volumes: {{CLAIM: /model-checkpoints}}`, or `volumes: {{{name}: null}}`"
             problems.append(Problem(message, remedy))

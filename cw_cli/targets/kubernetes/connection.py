@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from cw_cli.core.exceptions import TargetError
+from cw_cli.targets.kubernetes.kubeconfig import Access, Credentials, read_access
 
 MANAGER = "cw"
 """The field manager of everything that cw applies."""
 
-CONNECT_SECONDS = 4.0
-READ_SECONDS = 30.0
+CONNECT_SECONDS = 2.5
+FIRST_SECONDS = 2.5
+"""A server that has not answered yet gets this long for a read: nobody waits longer for one that is not there."""
+READ_SECONDS = 20.0
+RETRY_SECONDS = 15.0
+"""After this long, a request is not sent again."""
 RETRIED = (429, 500, 502, 503, 504)
 ATTEMPTS = 4
 PAGE = 500
 
 JSON = "application/json"
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-
-_IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 # Where objects of a kind live: group and version, plural.
 _PLACES = {
@@ -45,52 +50,74 @@ _PLACES = {
 class ApiError(TargetError):
     """What the API server answered instead of doing it. `status` is the HTTP code, 0 when there was no answer."""
 
-    def __init__(self, message: str, hint: str = "", *, status: int = 0, reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int = 0,
+        reason: str = "",
+        retry_after: float = 0,
+        resume: str = "",
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
+        """Seconds that the server asks to be left alone."""
+        self.resume = resume
+        """Where a list that took too long may go on."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed in a moment."""
+        return self.status in RETRIED or self.reason == "broken"
 
 
 class Connection:
     """Requests in one namespace of one cluster."""
 
-    def __init__(self, client: Any, context: str, namespace: str) -> None:
-        self.client = client
-        self.context = context
-        self.namespace = namespace
-        self.server: str = client.configuration.host
+    def __init__(self, access: Callable[[], Access]) -> None:
+        self._read_access = access
+        self.answered = False
+        """Whether the server has said anything yet."""
+        self._logged_in_again = False
+        self._deadline: float | None = None
 
     @classmethod
     def open(cls, context: str | None = None, namespace: str | None = None) -> Connection:
         """Connect as kubectl would: `$KUBECONFIG` or `~/.kube/config`, else a pod's service account.
 
-        Nothing is sent yet. Raises `TargetError` when the kubeconfig is missing, broken, or has no such context.
+        Nothing is read or sent yet; what is wrong with the kubeconfig is told by whatever comes first.
         """
-        from kubernetes import config
-        from kubernetes.client import ApiClient, Configuration
-        from kubernetes.config.config_exception import ConfigException
+        return cls(lambda: read_access(context, namespace))
 
-        settings: Any = Configuration()
-        settings.retries = False  # ours know which requests may be repeated
+    @cached_property
+    def access(self) -> Access:
+        """The context that this connects to; raises `TargetError` when the kubeconfig is of no use."""
+        return self._read_access()
+
+    @property
+    def context(self) -> str:
+        return self.access.context
+
+    @property
+    def namespace(self) -> str:
+        return self.access.namespace
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """All requests in this block together take no longer than this."""
+        earlier, self._deadline = self._deadline, time.monotonic() + seconds
         try:
-            contexts, active = config.list_kube_config_contexts()
-            chosen = next((item for item in contexts if item["name"] == context), None) if context else active
-            if chosen is None:
-                names = ", ".join(item["name"] for item in contexts) or "none"
-                raise TargetError(f"the kubeconfig has no context {context}", f"It has {names}.")
-            config.load_kube_config(context=chosen["name"], client_configuration=settings)
-            space = namespace or chosen["context"].get("namespace") or "default"
-            return cls(ApiClient(settings), chosen["name"], space)
-        except ConfigException as error:
-            if context is None and os.environ.get("KUBERNETES_SERVICE_HOST") and _IN_CLUSTER_NAMESPACE.exists():
-                config.load_incluster_config(client_configuration=settings)
-                return cls(ApiClient(settings), "in-cluster", namespace or _IN_CLUSTER_NAMESPACE.read_text().strip())
-            raise TargetError(
-                f"the kubeconfig cannot be used: {error}", "Check $KUBECONFIG or ~/.kube/config."
-            ) from None
+            yield
+        finally:
+            self._deadline = earlier
 
     def path(self, kind: str, name: str | None = None, part: str | None = None) -> str:
         """The path of a kind's collection in the namespace, of one object, or of a part of it such as `log`."""
+        if kind not in _PLACES:
+            raise TargetError(f"cw does not create objects of kind {kind}", f"It knows {', '.join(_PLACES)}.")
         group, plural = _PLACES[kind]
         pieces = [group, "namespaces", quote(self.namespace), plural]
         pieces += [quote(name)] if name else []
@@ -108,20 +135,46 @@ class Connection:
             raise
 
     def list(
-        self, kind: str, *, labels: str = "", fields: str = "", metadata: bool = False
+        self, kind: str, *, labels: str = "", fields: str = "", metadata: bool = False, page: int = PAGE
     ) -> Iterator[dict[str, Any]]:
         """The objects of a kind, read page by page; `metadata` asks for nothing else of them."""
-        yield from self.pages(self.path(kind), labels=labels, fields=fields, accept=METADATA if metadata else JSON)
+        accept = METADATA if metadata else JSON
+        yield from self.pages(self.path(kind), labels=labels, fields=fields, accept=accept, page=page)
 
-    def pages(self, path: str, *, labels: str = "", fields: str = "", accept: str = JSON) -> Iterator[dict[str, Any]]:
-        """The items of a collection at `path`."""
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+    def pages(
+        self,
+        path: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        accept: str = JSON,
+        page: int = PAGE,
+        rows: str = "items",
+        more: Mapping[str, str] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The items of a collection at `path`; a `Table` has `rows` instead."""
+        query = {"limit": str(page), "labelSelector": labels, "fieldSelector": fields, **(more or {})}
         while True:
-            page = self.request("GET", path, query, accept=accept)
-            yield from page.get("items") or []
-            query["continue"] = page["metadata"].get("continue") or ""
+            try:
+                answer = self.request("GET", path, query, accept=accept)
+            except ApiError as error:
+                # The server forgot the state in which the list began: it offers to go on in today's.
+                if error.status != 410 or not error.resume or error.resume == query.get("continue"):
+                    raise
+                query["continue"] = error.resume
+                continue
+            yield from answer.get(rows) or []
+            query["continue"] = answer["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
+
+    def require_namespace(self) -> None:
+        """Raise `ApiError` when the namespace is known not to exist: a list of what it holds is merely empty."""
+        try:
+            self.request("GET", f"/api/v1/namespaces/{quote(self.namespace)}", accept=METADATA_OF_ONE)
+        except ApiError as error:
+            if error.status != 403:  # most users may not look at namespaces
+                raise
 
     def apply(self, item: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply; may be repeated without harm."""
@@ -131,9 +184,10 @@ class Connection:
         return result
 
     def create(self, item: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Create; raises `ApiError` with status 409 when the name is taken."""
+        """Create; raises `ApiError` with status 409 when the name is taken, by this very call perhaps: an answer that
+        got lost is asked for again."""
         query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        result: dict[str, Any] = self.request("POST", self.path(item["kind"]), query, item, attempts=1)
+        result: dict[str, Any] = self.request("POST", self.path(item["kind"]), query, item)
         return result
 
     def merge(self, kind: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,16 +198,17 @@ class Connection:
         )
         return result
 
-    def delete(self, kind: str, name: str, *, grace: int | None = None) -> bool:
-        """Delete with everything that the object owns; False when there was none."""
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if grace is not None:
-            body["gracePeriodSeconds"] = grace
+    def delete(self, kind: str, name: str, *, only: Mapping[str, str] | None = None) -> bool:
+        """Delete with everything that the object owns; False when there was none.
+
+        `only` names the `uid` or `resourceVersion` that the object must have, else it stays and `ApiError` has 409.
+        """
+        body = {"propagationPolicy": "Background", **({"preconditions": dict(only)} if only else {})}
         try:
             self.request("DELETE", self.path(kind, name), body=body)
             return True
         except ApiError as error:
-            if error.status == 404:
+            if error.status == 404 and error.reason != "NoNamespace":
                 return False
             raise
 
@@ -166,23 +221,47 @@ class Connection:
         *,
         content: str = JSON,
         accept: str = JSON,
-        attempts: int = ATTEMPTS,
-        timeout: float = READ_SECONDS,
+        timeout: float | None = None,
     ) -> Any:
         """The JSON that the server answers.
 
-        A busy server and a lost connection are tried again, `attempts` times in all. Raises `ApiError`.
+        A busy server and a broken connection are tried again, a few times and for a short while. Raises `ApiError`.
         """
-        for attempt in range(1, attempts + 1):
+        timeout = timeout or READ_SECONDS
+        if not self.answered:
+            timeout = self._greet(method, timeout)
+        patience = time.monotonic() + RETRY_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                response = self._send(method, path, query, body, content, accept, timeout)
-                return json.loads(response.data) if response.data else {}
+                return self._json(self._send(method, path, query, body, content, accept, timeout))
             except ApiError as error:
-                again = error.status in RETRIED or (error.status == 0 and error.reason == "broken")
-                if attempt == attempts or not again:
+                pause = max(error.retry_after, min(0.1 * 2**attempt, 2.0))
+                over = time.monotonic() + pause > min(patience, self._deadline or patience)
+                # A 409 to an apply is two that met: the object is there now.
+                met = error.status == 409 and content.startswith("application/apply")
+                if attempt == ATTEMPTS or over or not (error.passing or met):
                     raise
-                time.sleep(min(0.2 * 2**attempt, 2.0))
+                time.sleep(pause)
         raise AssertionError("unreachable")
+
+    def _greet(self, method: str, timeout: float) -> float:
+        """The time for a first request. One that changes something may take its time, once the server is known to be
+        there."""
+        if method == "GET":
+            return min(timeout, FIRST_SECONDS)
+        try:
+            self.request("GET", "/version")
+        except ApiError as error:
+            if not error.status:
+                raise
+        return timeout
+
+    def _json(self, response: Any) -> Any:
+        try:
+            return json.loads(response.data) if response.data else {}
+        except ValueError:
+            message = f"{self._where()} answered something that is not JSON"
+            raise ApiError(message, "Does the kubeconfig name a Kubernetes API server?") from None
 
     def stream(self, path: str, query: Mapping[str, str], *, quiet: float | None = None) -> Iterator[bytes]:
         """The chunks of a long answer; `quiet` is how many seconds the server may say nothing, None for ever.
@@ -213,62 +292,145 @@ class Connection:
     ) -> Any:
         import urllib3
 
+        given = {key: value for key, value in (query or {}).items() if value}
+        url = self.access.server + path + (f"?{urlencode(given)}" if given else "")
         headers = {"Accept": accept, "User-Agent": f"cw/{_version()}"}
-        for setting in self.client.configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
         if body is not None:
             headers["Content-Type"] = content
-        given = {key: value for key, value in (query or {}).items() if value}
-        url = self.server + path + (f"?{urlencode(given)}" if given else "")
         try:
-            response = self.client.rest_client.pool_manager.request(
+            response = self._pool.request(
                 method,
                 url,
                 body=None if body is None else json.dumps(body).encode(),
-                headers=headers,
+                headers={**headers, **self._authorization},
                 preload_content=not streaming,
+                redirect=False,
                 retries=False,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
+                timeout=self._limits(timeout),
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from None
+        except ValueError as error:  # a token or an address that HTTP cannot carry
+            raise ApiError(f"context {self.context} cannot be used: {error}", "Mend the kubeconfig.") from None
+        self.answered = True
+        if response.status == 401 and self._log_in_again():
+            return self._send(method, path, query, body, content, accept, timeout, streaming=streaming)
         if response.status >= 300:
-            raise self._refused(method, path, response)
+            raise self._refused(response)
         return response
 
-    def _unreachable(self, error: Exception) -> ApiError:
+    def _limits(self, timeout: float | None) -> Any:
+        """Time to connect and time between two pieces of the answer, within the deadline."""
         import urllib3
 
-        where = f"the cluster of context {self.context} ({self.server})"
-        if isinstance(error, urllib3.exceptions.SSLError):
-            return ApiError(f"{where} has a certificate that cannot be verified", "Is the kubeconfig out of date?")
-        if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
+        if self._deadline is None:
+            return urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout)
+        left = max(self._deadline - time.monotonic(), 0.5)
+        return urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=left if timeout is None else min(timeout, left))
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        return self.access.credentials()
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        header = self._credentials.authorization
+        return {"Authorization": header} if header else {}
+
+    @cached_property
+    def _pool(self) -> Any:
+        """Connections to the API server, through a proxy where the kubeconfig or the environment names one."""
+        import urllib3
+
+        cluster = self.access.cluster
+        how: dict[str, Any] = {"maxsize": 8}
+        if self.access.server.startswith("https:"):
+            how["ssl_context"] = self.access.tls(self._credentials)
+            if name := cluster.get("tls-server-name"):
+                how |= {"server_hostname": name, "assert_hostname": name}
+            if cluster.get("insecure-skip-tls-verify"):
+                how |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        proxy = cluster.get("proxy-url") or _proxy(self.access.server)
+        return urllib3.ProxyManager(proxy, **how) if proxy else urllib3.PoolManager(**how)
+
+    def _log_in_again(self) -> bool:
+        """Once more, where credentials come from a program or a file that may have newer ones by now."""
+        if self._logged_in_again or not {"exec", "tokenFile"} & self.access.user.keys():
+            return False
+        self._logged_in_again = True
+        for name in ("_credentials", "_pool"):
+            self.__dict__.pop(name, None)
+        return True
+
+    def _where(self) -> str:
+        return f"the cluster of context {self.context} ({self.access.server})"
+
+    def _unreachable(self, error: Exception) -> ApiError:
+        import ssl
+
+        from urllib3 import exceptions
+
+        where, cause = self._where(), error.args[0] if error.args else None
+        if isinstance(error, exceptions.ProxyError):
+            return ApiError(f"{where} is behind a proxy that fails: {cause}", "Check proxy-url and $HTTPS_PROXY.")
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            said = cause.verify_message or cause.reason
+            message = f"{where} has a certificate that cannot be verified: {said}"
+            return ApiError(message, "Is the kubeconfig out of date? Get a new one.")
+        if isinstance(error, exceptions.SSLError):
+            return ApiError(f"{where} refuses the encrypted connection: {cause}", "Does the kubeconfig fit the server?")
+        if isinstance(error, exceptions.NameResolutionError):
+            host = urlsplit(self.access.server).hostname
+            hint = "Is this network (or a VPN) connected to it?"
+            return ApiError(f"{where} cannot be reached: no address is known for {host}", hint, reason="unreachable")
+        if isinstance(error, exceptions.NewConnectionError | exceptions.ConnectTimeoutError):
             hint = "Is the cluster up, and is this network (or a VPN) connected to it?"
             return ApiError(f"{where} cannot be reached", hint, reason="unreachable")
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            return ApiError(f"{where} does not answer", "Try again in a moment.", reason="timeout")
+        if isinstance(error, exceptions.TimeoutError):
+            return ApiError(f"{where} does not answer", "Is the cluster up? Try again in a moment.", reason="timeout")
         return ApiError(f"the connection to {where} broke: {error}", "Try again in a moment.", reason="broken")
 
-    def _refused(self, method: str, path: str, response: Any) -> ApiError:
+    def _refused(self, response: Any) -> ApiError:
         """The server's own words, under what they mean."""
         data = response.data if response.data is not None else response.read()
         try:
             status = json.loads(data)
         except ValueError:
-            status = {}
-        message = status.get("message") if isinstance(status, dict) else None
-        message = str(message or data[:200].decode("utf-8", "replace") or response.reason)
-        code = response.status
-        reason = str(status.get("reason", "")) if isinstance(status, dict) else ""
+            status = None
+        status = status if isinstance(status, dict) else {}
+        message = str(status.get("message") or data[:200].decode("utf-8", "replace").strip() or response.reason)
+        code, reason = response.status, str(status.get("reason", ""))
         if code == 401:
-            text = f"the cluster of context {self.context} does not accept your credentials"
+            text = f"{self._where()} does not accept your credentials"
             return ApiError(text, "They may have expired: log in again.", status=code, reason=reason)
         if code == 403 and "exceeded quota" not in message and "violates PodSecurity" not in message:
             hint = f"Ask the cluster's administrator; cw rbac prints all that cw needs in namespace {self.namespace}."
-            return ApiError(f"not allowed: {message}", hint, status=code, reason=reason)
+            return ApiError(f"context {self.context} may not do this: {message}", hint, status=code, reason=reason)
+        if code == 404 and message.startswith(f'namespaces "{self.namespace}"'):
+            text = f"{self._where()} has no namespace {self.namespace}"
+            return ApiError(text, "Write -n with one that it has, or ask for it.", status=code, reason="NoNamespace")
         if code in RETRIED:
-            return ApiError(f"the API server is busy or broken: {message}", "Try again.", status=code, reason=reason)
-        return ApiError(message, status=code, reason=reason)
+            text = f"{self._where()} is busy or broken (HTTP {code}): {message}"
+            return ApiError(text, "Try again.", status=code, reason=reason, retry_after=_seconds(response))
+        resume = str((status.get("metadata") or {}).get("continue") or "")
+        return ApiError(message, status=code, reason=reason, resume=resume)
+
+
+def _seconds(response: Any) -> float:
+    """What `Retry-After` asks for; a date, which API servers do not send, counts as nothing."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else 0.0
+
+
+def _proxy(server: str) -> str | None:
+    """The environment's proxy for this address, as kubectl takes it."""
+    scheme = urlsplit(server).scheme
+    if not any(os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    return None if proxy_bypass(urlsplit(server).netloc) else getproxies().get(scheme)
 
 
 def _version() -> str:

@@ -2,87 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from cw_cli.core.exceptions import TargetError
-from cw_cli.core.names import RUN
-from cw_cli.core.plan import Plan
+from cw_cli.core.names import MANAGED_BY, RECORD, RUN, selector
 from cw_cli.targets.kubernetes.connection import ApiError, Connection
+
+if TYPE_CHECKING:
+    from cw_cli.core.plan import Plan
+
+Manifest = Mapping[str, Any]
 
 LAUNCHED = "cw.dev/launched"
 """Annotation on the run's ConfigMap: the launch came to its end. A record without it and without a Job is a launch
 that died half-way."""
+LAUNCH = "cw.dev/launch"
+"""Annotation on the run's ConfigMap that tells this launch from any other that wants the same name."""
+RECIPES = "cw.dev/recipes"
+"""Label on the recipes that runs share, and on the record of each run that uses them."""
+USED_BY = "cw.dev/used-by"
+"""Annotation on shared recipes: the run that was launched with them last."""
+
+LAUNCH_SECONDS = 60.0
+UNDO_SECONDS = 20.0
+
+
+class LaunchInterruptedError(TargetError):
+    """Ctrl-C in the middle of a launch."""
+
+    exit_code = 130
 
 
 def launch(connection: Connection, plan: Plan) -> None:
     """Create the run. An error or an interrupt undoes what was done; then the error goes on.
 
-    The first object claims the run's name, the Job comes last: a launch that is killed anywhere holds no GPU unless
-    the Job was created, and then the run is whole.
+    The first object, the record, claims the run's name and owns all others: what belongs to a record that is gone,
+    the cluster removes, even if it arrives late. The Job comes last: a launch that is killed anywhere holds no GPU
+    unless the Job was created, and then the run is whole.
     """
-    undo: list[Callable[[], object]] = []
-    record, *others = plan.objects
+    attempt = _Attempt(connection, plan)
     try:
-        _claim(connection, record, plan.run)
-        undo.append(lambda: connection.delete("ConfigMap", record["metadata"]["name"]))
-        for item in others:
+        with connection.within(LAUNCH_SECONDS):
+            attempt.create()
+    except KeyboardInterrupt:
+        left = attempt.undo()
+        raise LaunchInterruptedError(f"interrupted; {plan.run} was not started", _remains(left, plan.run)) from None
+    except TargetError as error:
+        left = attempt.undo()
+        hint = " ".join(filter(None, (error.hint, _remains(left, plan.run))))
+        raise TargetError(f"{attempt.doing} failed: {error.message}", hint) from None
+
+
+def _remains(left: list[str], run: str) -> str:
+    if not left:
+        return "Nothing was left behind."
+    return f"Cleaning up failed too. Left behind: {', '.join(left)}. cw delete {run} removes that."
+
+
+class _Attempt:
+    """One launch on its way: what it may have created, and how that goes away again."""
+
+    def __init__(self, connection: Connection, plan: Plan) -> None:
+        self.connection = connection
+        self.run = plan.run
+        self.record, *self.others = plan.objects
+        self.token = secrets.token_hex(8)
+        self.claiming = False
+        self.owner: str | None = None
+        """The uid of the record once it is known to be ours."""
+        self.created: list[Manifest] = []
+        self.doing = "the launch"
+
+    def create(self) -> None:
+        """Every object, in order."""
+        self.doing = f"creating {_name(self.record)}"
+        self.claiming = True
+        self.owner = self._claim()
+        for item in self.others:
+            self.doing = f"creating {_name(item)}"
             if RUN in item["metadata"]["labels"]:
-                undo.append(_removal(connection, item))
-            applied = connection.apply(item)
-            if item["kind"] == "Job" and item["metadata"]["name"] == plan.run:
-                _hand_over(connection, plan, applied)
-        patch = {"metadata": {"annotations": {LAUNCHED: "true"}}}
-        connection.merge("ConfigMap", record["metadata"]["name"], patch)
-    except BaseException:
-        _undo(undo)
-        raise
+                self.created.append(item)
+                self.connection.apply(self._owned(item))
+            else:
+                # The annotation changes the object, so that nobody deletes it who looked for its users before us.
+                self.connection.apply(_with(item, annotations={USED_BY: self.run}))
+        self.doing = f"marking {self.run} as launched"
+        self.connection.merge("ConfigMap", self._record_name, {"metadata": {"annotations": {LAUNCHED: "true"}}})
 
+    def undo(self) -> list[str]:
+        """Remove what was created, the last first; one failure or one more Ctrl-C keeps no other from being tried.
 
-def _claim(connection: Connection, record: Mapping[str, Any], run: str) -> None:
-    """Create the run's ConfigMap, which must be new. An answer that got lost is asked for again."""
-    try:
-        connection.create(record)
-    except ApiError as error:
-        # Whether the request arrived, only the object can tell.
-        lost = error.status in (0, 409, 500, 502, 503, 504) and error.reason != "unreachable"
-        found = connection.get("ConfigMap", record["metadata"]["name"]) if lost else None
-        if found is None and lost and error.status != 409:
-            connection.create(record)
-        elif found is None:
-            raise
-        elif found.get("data") != record["data"]:
-            raise TargetError(f"there is a run called {run} already", "Launch again: it gets another name.") from None
+        Returns the names of what may be left.
+        """
+        if not self.connection.answered:
+            return []
+        left = []
+        with self.connection.within(UNDO_SECONDS):
+            for item in (*reversed(self.created), self.record):
+                try:
+                    self._remove(item)
+                except (TargetError, KeyboardInterrupt):
+                    left.append(_name(item))
+            try:
+                sweep(self.connection, self._uses.values())
+            except (TargetError, KeyboardInterrupt):
+                left.extend(_name(item) for item in self.others if RUN not in item["metadata"]["labels"])
+        return left
 
+    @property
+    def _record_name(self) -> str:
+        return str(self.record["metadata"]["name"])
 
-def _removal(connection: Connection, item: Mapping[str, Any]) -> Callable[[], object]:
-    return lambda: connection.delete(item["kind"], item["metadata"]["name"])
+    @property
+    def _uses(self) -> dict[str, str]:
+        """The label that names the recipes which this run shares with others."""
+        digests = [item["metadata"]["labels"].get(RECIPES) for item in self.others]
+        return next(({RECIPES: digest} for digest in digests if digest), {})
 
-
-def _undo(steps: list[Callable[[], object]]) -> None:
-    """Every step, the last first; one that fails does not keep the others from being tried."""
-    failed = None
-    for step in reversed(steps):
+    def _claim(self) -> str:
+        """Create the run's ConfigMap, which must be new, and return its uid."""
+        record = _with(self.record, labels=self._uses, annotations={LAUNCH: self.token})
         try:
-            step()
-        except TargetError as error:
-            failed = error
-    if failed is not None:
-        raise TargetError(
-            f"the launch failed, and so did cleaning up after it: {failed.message}",
-            "cw list shows what is left; cw delete removes it.",
-        )
+            created = self.connection.create(record)
+        except ApiError as error:
+            # Taken: by an earlier try of this very request, perhaps.
+            found = self._ours() if error.status == 409 else None
+            if error.status == 409 and found is None:
+                self.claiming = False
+                message = f"there is a run called {self.run} already"
+                raise TargetError(message, "Launch again: it gets another name.") from None
+            if found is None:
+                raise
+            return found
+        return str(created["metadata"]["uid"])
+
+    def _ours(self) -> str | None:
+        """The uid of the record if this launch made it."""
+        found = self.connection.get("ConfigMap", self._record_name)
+        if found is None or (found["metadata"].get("annotations") or {}).get(LAUNCH) != self.token:
+            return None
+        return str(found["metadata"]["uid"])
+
+    def _owned(self, item: Manifest) -> Manifest:
+        """The object as part of the record. A volume claim is not: it may hold the model."""
+        if item["kind"] == "PersistentVolumeClaim":
+            return item
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": self._record_name, "uid": self.owner}
+        return _with(item, ownerReferences=[owner])
+
+    def _remove(self, item: Manifest) -> None:
+        if item is not self.record:
+            self.connection.delete(item["kind"], item["metadata"]["name"])
+        elif self.claiming and (uid := self.owner or self._ours()):
+            self.connection.delete("ConfigMap", self._record_name, only={"uid": uid})
 
 
-def _hand_over(connection: Connection, plan: Plan, job: Mapping[str, Any]) -> None:
-    """Make the Job the owner of what only it needs, so that this goes when the Job goes. The record stays."""
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "name": job["metadata"]["name"],
-        "uid": job["metadata"]["uid"],
-    }
-    for item in plan.objects[1:]:
-        if item["kind"] != "Job" and item["metadata"]["labels"].get(RUN) == plan.run:
-            owned = {**item["metadata"], "ownerReferences": [owner]}
-            connection.apply({**item, "metadata": owned})
+def sweep(connection: Connection, digests: Iterable[str]) -> list[str]:
+    """Delete those of the shared recipes that no run uses any more; returns their names.
+
+    Safe beside a launch. A launch first creates its record and then changes the recipes: either the record is found
+    here, or the recipes are not what they were when they were looked at, or the launch creates them anew.
+    """
+    deleted = []
+    for digest in sorted(digests):
+        users = selector({MANAGED_BY: "cw", RECORD: "true", RECIPES: digest})
+        shared = f"{selector({MANAGED_BY: 'cw', RECIPES: digest})},!{RUN}"
+        for item in list(connection.list("ConfigMap", labels=shared, metadata=True)):
+            if next(connection.list("ConfigMap", labels=users, metadata=True, page=1), None) is not None:
+                break
+            seen = {key: item["metadata"][key] for key in ("uid", "resourceVersion")}
+            try:
+                if connection.delete("ConfigMap", item["metadata"]["name"], only=seen):
+                    deleted.append(f"configmap/{item['metadata']['name']}")
+            except ApiError as error:
+                if error.status != 409:  # a launch has just taken them into use
+                    raise
+    return deleted
+
+
+def _name(item: Manifest) -> str:
+    return f"{item['kind'].lower()}/{item['metadata']['name']}"
+
+
+def _with(item: Manifest, **metadata: Any) -> Manifest:
+    """The object with more metadata."""
+    old = item["metadata"]
+    merged = {key: {**(old.get(key) or {}), **new} if isinstance(new, dict) else new for key, new in metadata.items()}
+    return {**item, "metadata": {**old, **merged}}

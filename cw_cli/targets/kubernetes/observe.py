@@ -10,27 +10,34 @@ from cw_cli.core.names import FRAMEWORK, OUTPUT, RUN, TYPE, USER
 from cw_cli.core.progress import Observed
 from cw_cli.core.resources import GPU_RESOURCE
 from cw_cli.core.status import RoleStatus, RunStatus, State
+from cw_cli.targets.kubernetes.pods import exit_code, telling_pod, waiting_reason
 
 CANCELLED = "cw.dev/cancelled"
 """Annotation on a Job that `cw cancel` stopped."""
 
 
 def job_state(job: Mapping[str, Any]) -> tuple[State, str]:
-    """State and reason of a Job by its own words; a live one that has no ready pod is Pending."""
+    """State and reason of a Job by its own words; a live one that has no ready pod is Pending.
+
+    A Job whose end is decided (`FailureTarget`) runs on until its last pod has ended: that one still holds its GPUs
+    and may be writing a checkpoint.
+    """
     status = job.get("status") or {}
-    annotations = job["metadata"].get("annotations") or {}
-    for condition in status.get("conditions") or []:
-        if condition.get("status") != "True":
-            continue
-        if condition["type"] in ("Complete", "SuccessCriteriaMet"):
-            return State.SUCCEEDED, ""
-        if condition["type"] in ("Failed", "FailureTarget"):
-            return State.FAILED, "cancelled" if CANCELLED in annotations else str(condition.get("reason", ""))
+    cancelled = CANCELLED in (job["metadata"].get("annotations") or {})
+    held = {item["type"]: item for item in status.get("conditions") or [] if item.get("status") == "True"}
+    if "Complete" in held:
+        return State.SUCCEEDED, ""
+    if "Failed" in held:
+        return State.FAILED, "cancelled" if cancelled else str(held["Failed"].get("reason", ""))
     if job["spec"].get("suspend"):
-        return (State.FAILED, "cancelled") if CANCELLED in annotations else (State.PENDING, "Suspended")
-    if CANCELLED in annotations:
+        return (State.FAILED, "cancelled") if cancelled else (State.PENDING, "Suspended")
+    if cancelled:
         return State.RUNNING, "cancelling"
-    return (State.RUNNING, "") if status.get("ready") else (State.PENDING, "")
+    if "FailureTarget" in held:
+        return State.RUNNING, "stopping"
+    if status.get("ready") or "SuccessCriteriaMet" in held:
+        return State.RUNNING, ""
+    return State.PENDING, "Retrying" if status.get("failed") and not status.get("active") else ""
 
 
 def job_gpus(job: Mapping[str, Any]) -> int:
@@ -41,11 +48,16 @@ def job_gpus(job: Mapping[str, Any]) -> int:
     return pods * sum(int(count) for count in counts if str(count).isdigit())
 
 
-def run_status(job: Mapping[str, Any], observed: Observed | None = None) -> RunStatus:
-    """A run whose Job is there; `observed` is what its trainer has told."""
+def run_status(
+    job: Mapping[str, Any], observed: Observed | None = None, pods: Sequence[Mapping[str, Any]] = ()
+) -> RunStatus:
+    """A run whose Job is there; `observed` is what its trainer has told, `pods` are the trainer's, where known."""
     metadata, status = job["metadata"], job.get("status") or {}
     labels = metadata.get("labels") or {}
     state, reason = job_state(job)
+    if state is State.PENDING and not reason:
+        reason = next(filter(None, map(waiting_reason, pods)), "")
+    code = _exit_code(state, pods)
     told = observed or Observed()
     failed = [item["lastTransitionTime"] for item in status.get("conditions") or [] if item["type"] == "Failed"]
     return RunStatus(
@@ -60,11 +72,26 @@ def run_status(job: Mapping[str, Any], observed: Observed | None = None) -> RunS
         created=time(metadata.get("creationTimestamp")),
         started=time(status.get("startTime")),
         finished=time(status.get("completionTime") or next(iter(failed), None)),
+        exit_code=code,
         output_dir=(metadata.get("annotations") or {}).get(OUTPUT),
         progress=told.progress,
         outcome=told.outcome,
-        roles=(RoleStatus("trainer", state, reason, attempts=1 + int(status.get("failed") or 0)),),
+        roles=(RoleStatus("trainer", state, reason, exit_code=code, attempts=_attempts(job)),),
     )
+
+
+def _exit_code(state: State, pods: Sequence[Mapping[str, Any]]) -> int | None:
+    if state is State.SUCCEEDED:
+        return 0
+    pod = telling_pod(pods) if state.ended else None
+    return exit_code(pod) if pod else None
+
+
+def _attempts(job: Mapping[str, Any]) -> int:
+    """How often the trainer was started: each failed pod is followed by another, unless the Job gave up."""
+    status = job.get("status") or {}
+    failed = int(status.get("failed") or 0)
+    return max(failed if job_state(job)[0] is State.FAILED else failed + 1, 1)
 
 
 def jobless_status(record: Mapping[str, Any], launched: bool) -> RunStatus:

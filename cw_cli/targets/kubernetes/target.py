@@ -23,15 +23,12 @@ from cw_cli.core.status import RunStatus
 from cw_cli.core.verdict import Verdict
 from cw_cli.targets.kubernetes import launch as launching
 from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.listing import list_runs, run_names
 from cw_cli.targets.kubernetes.logs import read_logs, tail_of
 from cw_cli.targets.kubernetes.observe import CANCELLED, jobless_status, newest_first, run_status
-from cw_cli.targets.kubernetes.verdicts import explain_run
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
-
-TRAINERS = selector({MANAGED_BY: "cw", ROLE: "trainer"})
-RECORDS = selector({MANAGED_BY: "cw", RECORD: "true"})
 
 
 class KubernetesTarget:
@@ -58,19 +55,19 @@ class KubernetesTarget:
 
     def find(self, text: str) -> list[str]:
         """The runs that `text` names. A full name is asked for at once; anything else takes a look at all."""
-        if text == dns_label(text) and self.connection.get("ConfigMap", object_name(text, "config")):
+        if text == dns_label(text) and self._find_record(text):
             return [text]
-        records = self.connection.list("ConfigMap", labels=RECORDS, metadata=True)
-        return matching_runs(text, [item["metadata"]["labels"].get(RUN, "") for item in records])
+        names = list(run_names(self.connection))
+        if not names:
+            self.connection.require_namespace()
+        return matching_runs(text, names)
 
     def list(self) -> list[RunStatus]:
         """Every run, newest first: those with a Job, and those of which the record is left."""
-        runs = {status.name: status for status in map(run_status, self.connection.list("Job", labels=TRAINERS))}
-        for record in self.connection.list("ConfigMap", labels=RECORDS, metadata=True):
-            name = record["metadata"]["labels"].get(RUN, "")
-            if name not in runs:
-                runs[name] = jobless_status(record, _launched(record))
-        return sorted(runs.values(), key=lambda run: (run.created is not None, run.created, run.name), reverse=True)
+        runs = list_runs(self.connection)
+        if not runs:
+            self.connection.require_namespace()
+        return runs
 
     def status(self, run: str) -> RunStatus:
         """One run, observed now."""
@@ -87,6 +84,8 @@ class KubernetesTarget:
 
     def why(self, run: str) -> Verdict:
         """Why the run is in its state and what to do about it."""
+        from cw_cli.targets.kubernetes.verdicts import explain_run
+
         return explain_run(self.connection, run, self.connection.get("Job", run), lambda: self._record(run))
 
     def logs(self, run: str, *, role: str | None, follow: bool, tail: int | None) -> Iterator[str]:
@@ -102,26 +101,37 @@ class KubernetesTarget:
             return False
         if run_status(job).state.ended:
             return False
-        stop = {"metadata": {"annotations": {CANCELLED: "true"}}, "spec": {"backoffLimit": 0}}
-        self.connection.merge("Job", run, stop)
         running = [pod for pod in self.pods(run) if (pod.get("status") or {}).get("phase") == "Running"]
+        spec: dict[str, Any]
+        if running:
+            # The Job has failed when the last of these pods has: a Job that fails earlier deletes the others' logs.
+            spec = {"backoffLimit": int((job.get("status") or {}).get("failed") or 0) + len(running) - 1}
+        else:
+            # Should a queue wake it after all, its time is over at once.
+            spec = {"suspend": True, "activeDeadlineSeconds": 1}
+        self.connection.merge("Job", run, {"metadata": {"annotations": {CANCELLED: "true"}}, "spec": spec})
         for pod in running:
             # A pod that is deleted takes its log along; one whose time is over stays, and its trainer gets SIGTERM.
             self.connection.merge("Pod", pod["metadata"]["name"], {"spec": {"activeDeadlineSeconds": 1}})
-        if not running:
-            self.connection.merge("Job", run, {"spec": {"suspend": True}})
         return True
 
     def delete(self, runs: Sequence[str]) -> Sequence[str]:
         """Stop the runs and forget them; returns a line for each thing that was deleted."""
-        deleted = []
+        deleted: list[str] = []
+        recipes: set[str] = set()
         for run in runs:
             self._known(run)
-            for kind in ("Job", "Service", "ConfigMap"):
-                for item in self.connection.list(kind, labels=selector({MANAGED_BY: "cw", RUN: run}), metadata=True):
-                    if self.connection.delete(kind, item["metadata"]["name"]):
-                        deleted.append(f"{kind.lower()}/{item['metadata']['name']}")
-        return deleted
+            found = [
+                (kind, item)
+                for kind in ("Job", "Service", "ConfigMap")
+                for item in self.connection.list(kind, labels=selector({MANAGED_BY: "cw", RUN: run}), metadata=True)
+            ]
+            # The record goes last: until then the run can be seen, and deleted again.
+            for kind, item in sorted(found, key=lambda pair: RECORD in pair[1]["metadata"]["labels"]):
+                recipes.add(item["metadata"]["labels"].get(launching.RECIPES, ""))
+                if self.connection.delete(kind, item["metadata"]["name"], only={"uid": item["metadata"]["uid"]}):
+                    deleted.append(f"{kind.lower()}/{item['metadata']['name']}")
+        return [*deleted, *launching.sweep(self.connection, recipes - {""})]
 
     def pods(self, run: str) -> Sequence[Mapping[str, Any]]:
         """The pods of the run's trainer, newest first."""
@@ -139,10 +149,15 @@ class KubernetesTarget:
             self._record(run)
 
     def _record(self, run: str) -> dict[str, Any]:
-        record = self.connection.get("ConfigMap", object_name(run, "config"))
+        record = self._find_record(run)
         if record is None:
             raise RunNotFoundError(f"no run is called {run} in namespace {self.connection.namespace}", "See cw list.")
         return record
+
+    def _find_record(self, run: str) -> dict[str, Any] | None:
+        """The run's record; a ConfigMap of that name that is not cw's is none."""
+        found = self.connection.get("ConfigMap", object_name(run, "config"))
+        return found if found and RECORD in (found["metadata"].get("labels") or {}) else None
 
 
 def _launched(record: Mapping[str, Any]) -> bool:
