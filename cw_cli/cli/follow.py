@@ -19,6 +19,11 @@ from cw_cli.targets.base import Target
 PLAIN_INTERVAL = 5.0
 """Seconds between lines of progress where there is no terminal to draw a bar on."""
 
+FIRST_INTERVAL, LONGEST_INTERVAL = 0.3, 5.0
+"""Seconds between two looks at a run that is pending."""
+PATIENCE = 2.0
+VERDICT_INTERVAL = 30.0
+
 
 class Screen(Protocol):
     """Where a followed run is shown."""
@@ -29,6 +34,9 @@ class Screen(Protocol):
     def progress(self, progress: Progress) -> None:
         """How far the training is."""
 
+    def waiting(self, sentence: str) -> None:
+        """Why the training has not begun."""
+
 
 def follow(target: Target, run: str, *, cancel: bool) -> int:
     """Show the run until it has ended; returns the trainer's exit code.
@@ -37,7 +45,8 @@ def follow(target: Target, run: str, *, cancel: bool) -> int:
     """
     try:
         with _screen() as screen:
-            show_log(target, run, screen)
+            if wait_for_start(target, run, screen):
+                show_log(target, run, screen)
     except KeyboardInterrupt:
         if not cancel:
             say("detached", f"{run} goes on; cw logs {run} -f follows it again, cw cancel {run} stops it", "yellow")
@@ -51,6 +60,24 @@ def follow(target: Target, run: str, *, cancel: bool) -> int:
         show_end(target, run)
         return 130
     return show_end(target, run)
+
+
+def wait_for_start(target: Target, run: str, screen: Screen) -> bool:
+    """Say why the run is pending, whenever that changes; returns whether it has begun, so that there is a log."""
+    said, reason, interval, began = "", None, FIRST_INTERVAL, time.monotonic()
+    asked = began
+    while (status := target.status(run)).state is State.PENDING:
+        now = time.monotonic()
+        # A start takes a moment anyway; a verdict asks the cluster for much more than a state does.
+        if now - began >= PATIENCE and (status.reason != reason or now - asked >= VERDICT_INTERVAL):
+            reason, asked = status.reason, now
+            sentence = target.why(run).sentence
+            if sentence != said:
+                said = sentence
+                screen.waiting(sentence)
+        time.sleep(interval)
+        interval = min(interval * 1.3, LONGEST_INTERVAL)
+    return not status.state.ended or status.exit_code is not None
 
 
 def show_log(target: Target, run: str, screen: Screen) -> None:
@@ -121,6 +148,9 @@ class PlainScreen:
             self.last, self.shown = now, progress.step
             echo(in_words(progress))
 
+    def waiting(self, sentence: str) -> None:
+        say("waiting", sentence, "yellow")
+
 
 def in_words(progress: Progress) -> str:
     """As in `step 50/150 (33%), loss 2.1, lr 0.004, 3,200 tokens/s, 10s left`."""
@@ -167,3 +197,6 @@ class BarScreen:
 
     def progress(self, progress: Progress) -> None:
         self.bar.update(self.task, completed=progress.step, total=progress.total, description=in_words(progress))
+
+    def waiting(self, sentence: str) -> None:
+        self.bar.update(self.task, description=sentence)

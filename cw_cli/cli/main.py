@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from cw_cli.cli.errors import boundary
 from cw_cli.core.registry import BUILT_IN
 
-VERBS = {
+RUNS = {
     "list": ("runs_list", "List runs: state, age, progress, loss."),
     "describe": ("describe", "Show all that is known of a run."),
     "logs": ("logs", "Print a run's log; -f follows it."),
@@ -20,12 +20,27 @@ VERBS = {
     "cancel": ("cancel", "Stop a run; its log and record stay."),
     "delete": ("delete", "Stop runs and forget them."),
     "rerun": ("rerun", "Launch a run again, with changes if you like."),
+    "diff": ("diff", "Show what a config would change of a run."),
+    "shell": ("shell", "Open a shell, or run a command, in a run's container."),
+    "cp": ("cp", "Copy files out of a run's container, or into it."),
+    "port-forward": ("port_forward", "Reach a port of a run's container on this machine."),
+}
+CLUSTER = {
+    "doctor": ("doctor", "Say what would stop a run, and what to do about it."),
+    "gpu": ("gpu", "Show free and used GPUs, and who uses them."),
+    "nodes": ("nodes", "List nodes and what is free on them."),
+    "jobs": ("jobs", "List the Jobs of the namespace."),
+    "pods": ("pods", "List the pods of runs."),
+    "rbac": ("rbac", "Print the exact rights that cw needs."),
+}
+CONFIGS = {
     "init": ("init", "Print a commented config to begin with."),
     "validate": ("validate", "Check a config without starting anything."),
     "schema": ("schema", "Show every key of a config."),
     "config": ("settings", "Show your defaults and where they come from."),
     "version": ("version", "Print versions."),
 }
+VERBS = {**RUNS, **CLUSTER, **CONFIGS}
 """Verb, its module in this folder, its line of help."""
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -47,8 +62,9 @@ class RootGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Train"):
             formatter.write_dl([(f"{name} TYPE CONFIG", entry[2]) for name, entry in BUILT_IN.items()])
-        with formatter.section("Runs and configs"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+        for title, verbs in (("Runs", RUNS), ("The cluster", CLUSTER), ("Configs", CONFIGS)):
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in verbs.items()])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):

@@ -1,0 +1,160 @@
+"""`cw doctor [FRAMEWORK TYPE] [CONFIG]`: what would stop a run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.errors import show_problem
+from cw_cli.cli.launch import typed_overrides
+from cw_cli.cli.options import Context, Local, Namespace, Output, Overrides
+from cw_cli.core.exceptions import ConfigError, UsageError
+from cw_cli.core.registry import BUILT_IN
+
+if TYPE_CHECKING:
+    from cw_cli.core.overrides import Override
+    from cw_cli.core.plan import Plan
+    from cw_cli.core.schema import Schema
+    from cw_cli.targets.kubernetes.findings import Finding
+
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "cyan"}
+
+
+class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a verb's module offers its class
+    """An examination; the keys are those of the framework that its words name."""
+
+    def schema(self, ctx: Any) -> Schema | None:
+        from cw_cli.api import find_framework
+
+        words = ctx.meta.get("words", ())
+        named = [pair for pair in itertools.pairwise(words) if pair[0] in BUILT_IN]
+        framework, training_type = find_framework(*_kind(named[0] if named else ()))
+        return framework.get_schema(training_type)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["words"] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[FRAMEWORK TYPE] [CONFIG]", help="A config, and what trains it.")
+    ] = None,
+    set_: Overrides = None,
+    local: Local = False,
+    output: Output = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Say what would stop a run, and what to do about it; ends with 1 if anything would.
+
+    Without a config: the cluster, the namespace and your rights. With one: everything this run needs as well.
+    Nothing is changed.
+    """
+    from cw_cli.cli import report
+
+    given = words or []
+    if len(given) not in (0, 1, 3):
+        raise UsageError(f"{' '.join(given)} is not a config", "Write cw doctor, or cw doctor trl sft config.yaml.")
+    plan, invalid = _plan(ctx, given, typed_overrides(ctx, set_), local, namespace) if given else (None, None)
+    findings = []
+    for finding in _examine(plan, local, context, namespace):
+        findings.append(finding)
+        if output is None:
+            _print(finding)
+    if invalid is not None:
+        findings.append(_invalid(invalid))
+        if output is None:
+            _print(findings[-1])
+            for problem in invalid.problems:
+                show_problem(problem)
+    elif plan is not None:
+        findings += (checked := _checked(plan))
+        for finding in checked if output is None else ():
+            _print(finding)
+    if output is not None:
+        report.print_data([finding._asdict() for finding in findings], output)
+    raise typer.Exit(int(any(finding.level == "problem" for finding in findings)))
+
+
+def _kind(words: Sequence[str]) -> tuple[str, str]:
+    """Framework and type as they were typed, or the only ones that there are."""
+    if words:
+        return words[0], words[1]
+    kinds = [(name, kind) for name, entry in BUILT_IN.items() for kind in entry[3]]
+    if len(kinds) != 1:
+        raise UsageError("what trains this config is not said", f"Write cw doctor {' '.join(kinds[0])} config.yaml.")
+    return kinds[0]
+
+
+def _plan(
+    ctx: typer.Context, words: list[str], overrides: list[Override], local: bool, namespace: str | None
+) -> tuple[Plan | None, ConfigError | None]:
+    """The plan, or everything that is wrong with the config."""
+    from cw_cli import api
+
+    target = "local" if local else None
+    try:
+        plan = api.plan(
+            *_kind(words[:-1]), Path(words[-1]), overrides, target=target, namespace=namespace, flags=ctx.meta["flags"]
+        )
+        return plan, None
+    except ConfigError as error:
+        return None, error
+
+
+def _examine(plan: Plan | None, local: bool, context: str | None, namespace: str | None) -> Iterator[Finding]:
+    """Findings about the place where runs go."""
+    from cw_cli.targets.choice import has_cluster
+    from cw_cli.targets.kubernetes.findings import Finding, ok
+
+    if local or (plan is not None and plan.target == "local"):
+        yield ok("target", "the run starts on this machine")
+        if plan is not None:
+            from cw_cli.api import target_of
+
+            problems = target_of(plan).check(plan)
+            for item in problems:
+                yield Finding(
+                    "machine", "problem" if item.severity == "error" else "warning", item.message, item.remedy
+                )
+            if not problems:
+                yield ok("machine", "this machine has what the run needs")
+    elif not has_cluster() and context is None:
+        yield ok("target", "there is no kubeconfig, so runs start on this machine")
+    else:
+        from cw_cli.cli.cluster import open_cluster
+        from cw_cli.targets.kubernetes.doctor import examine
+
+        yield from examine(open_cluster(context, namespace).connection, plan)
+
+
+def _invalid(error: ConfigError) -> Finding:
+    from cw_cli.targets.kubernetes.findings import problem
+
+    return problem("config", error.message.partition(";")[0], "; ".join(item.message for item in error.problems))
+
+
+def _checked(plan: Plan) -> list[Finding]:
+    from cw_cli.targets.kubernetes.findings import ok, warning
+
+    said = [warning("config", f"{item.origin}: {item.message}", item.remedy) for item in plan.warnings]
+    return [*said, ok("config", f"{plan.record['config']} is a valid {plan.framework} {plan.training_type} config")]
+
+
+def _print(finding: Finding) -> None:
+    """One line, and the remedy under it; in color on a terminal."""
+    import os
+    import sys
+
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    level = f"{finding.level:<8}" if plain else typer.style(f"{finding.level:<8}", fg=COLORS[finding.level])
+    typer.echo(f"{level} {finding.check}: {finding.sentence}")
+    if finding.remedy and finding.level != "ok":
+        typer.echo(f"         → {finding.remedy}")
