@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -16,6 +17,8 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+BUILD_IMAGE = ROOT / "scripts" / "build-image"
 GPUS = 8
 KIND_NAME = "cw-test"
 
@@ -135,6 +138,37 @@ def _end(cluster: Cluster) -> None:
         subprocess.run(command, env={**os.environ, **_state(cluster)}, check=False, stdout=subprocess.DEVNULL)
     else:
         subprocess.run(["kind", "delete", "cluster", "--name", KIND_NAME], check=False)
+
+
+@pytest.fixture(scope="session")
+def trl_image(cluster: Cluster) -> str:
+    """The image of `containers/trl` on the cluster's node; built once for each content of that folder."""
+    parts = [*sorted((ROOT / "containers" / "trl").iterdir()), BUILD_IMAGE]
+    digest = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:12]
+    image = f"localhost/cw-trl:{digest}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cw-test"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / "lock"):  # another session may be building the same one
+        archive = cache / f"trl-{digest}.tar"
+        if not archive.exists():
+            _build_image("trl", image, archive)
+        nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+        there = {name for node in nodes for item in node["status"].get("images", []) for name in item["names"] or []}
+        if image not in there:
+            cluster.load(archive)
+    return image
+
+
+def _build_image(name: str, image: str, archive: Path) -> None:
+    if not any(map(shutil.which, ("buildah", "podman", "docker"))):
+        reason = f"no image: install buildah (and debootstrap where no registry is in reach), or put {archive} there"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    for older in archive.parent.glob(f"{name}-*.tar"):
+        older.unlink()
+    base = ["--local-base"] if shutil.which("debootstrap") else []
+    subprocess.run([BUILD_IMAGE, name, "--cpu", *base, "--tag", image, "--output", archive], check=True)
 
 
 @pytest.fixture

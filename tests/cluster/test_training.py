@@ -1,0 +1,224 @@
+"""Training in pods, for real: the same losses as here, through a killed pod, on two nodes, out of a queue."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Cluster, Run
+
+# The first test of a session builds the image, which takes minutes.
+pytestmark = pytest.mark.timeout(1800)
+
+QUICKSTART = ROOT / "examples" / "quickstart" / "sft.yaml"
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: model-checkpoints}
+spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
+"""
+MOUNT = "/model-checkpoints"
+READER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  terminationGracePeriodSeconds: 0
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: reader
+      image: busybox:1.36
+      command: [sleep, "3600"]
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumeMounts: [{name: models, mountPath: /model-checkpoints}]
+  volumes:
+    - {name: models, persistentVolumeClaim: {claimName: model-checkpoints}}
+"""
+# Sees the node's processes, and kills those of one pod once they have written a file.
+KILLER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: killer}
+spec:
+  hostPID: true
+  terminationGracePeriodSeconds: 0
+  containers:
+    - {name: killer, image: "busybox:1.36", command: [sleep, "3600"], securityContext: {privileged: true}}
+"""
+KILL = """
+of_pod() {
+  for process in /proc/[0-9]*; do
+    tr '\\0' '\\n' < $process/environ 2>/dev/null | grep -q "^HOSTNAME=$1" && echo ${process#/proc/}
+  done
+}
+until for process in $(of_pod "$1"); do [ -e "/proc/$process/root$2" ] && break; done; do sleep 0.2; done
+kill -9 $(of_pod "$1")
+"""
+
+
+class Volume:
+    """The claim that runs write to, seen from a pod of its own."""
+
+    def __init__(self, kube: Callable[..., Any]) -> None:
+        self.kube = kube
+
+    def says(self, *command: str) -> str:
+        return str(self.kube("exec", "reader", "--", *command))
+
+    def rows(self, folder: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.says("cat", f"{MOUNT}/{folder}/metrics.jsonl").splitlines()]
+
+    def weights(self, folder: str) -> str:
+        return self.says("sha256sum", f"{MOUNT}/{folder}/model.safetensors").split()[0]
+
+    def wait_for(self, path: str) -> None:
+        self.says("sh", "-c", f"until [ -e {MOUNT}/{path} ]; do sleep 0.2; done")
+
+
+@pytest.fixture
+def volume(cluster: Cluster, namespace: str, kube: Callable[..., Any]) -> Volume:
+    """A claim in a namespace that enforces `restricted` Pod Security."""
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kube("apply", "-f", "-", stdin=CLAIM)
+    kube("apply", "-f", "-", stdin=READER)
+    kube("wait", "--for=condition=Ready", "pod/reader", "--timeout=60s")
+    return Volume(kube)
+
+
+@pytest.fixture
+def kill(cluster: Cluster, namespace: str) -> Iterator[Callable[[str, str], None]]:
+    """Kill all processes of the pod whose name begins so with SIGKILL, once this file is in its file system."""
+    host = f"{namespace}-host"
+    cluster.kubectl("create", "namespace", host)
+    cluster.kubectl("--namespace", host, "apply", "-f", "-", stdin=KILLER)
+    cluster.kubectl("--namespace", host, "wait", "--for=condition=Ready", "pod/killer", "--timeout=60s")
+
+    def run(pod: str, path: str) -> None:
+        cluster.kubectl("--namespace", host, "exec", "killer", "--", "sh", "-c", KILL, "kill", pod, path)
+
+    yield run
+    cluster.kubectl("delete", "namespace", host, "--wait=false")
+
+
+@pytest.fixture
+def launch(cw: Callable[..., Run], trl_image: str) -> Callable[..., str]:
+    def run(folder: str, *flags: str, steps: int = 300) -> str:
+        settings = [f"output_dir={folder}", f"max_steps={steps}", "save_steps=50", "env.OMP_NUM_THREADS=1"]
+        sets = [word for setting in settings for word in ("--set", setting)]
+        small = ("--cpu", "500m", "--memory", "2Gi", "--image", trl_image)
+        done = cw("trl", "sft", str(QUICKSTART), *sets, *small, *flags, "-o", "name")
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    return run
+
+
+def measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What of the metrics does not depend on the machine's speed."""
+    kept = ("step", "epoch", "loss", "eval_loss", "lr", "grad_norm")
+    return [{key: row[key] for key in kept if key in row} for row in rows]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="trains on this machine too, which needs torch")
+def test_a_pod_trains_to_the_same_losses_as_this_machine(
+    volume: Volume, launch: Callable[..., str], cw: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = launch("there", "--gpu", "1", steps=60)
+    here = cw(
+        "trl",
+        "sft",
+        str(QUICKSTART),
+        "--local",
+        "--set",
+        "max_steps=60",
+        "--set",
+        "save_steps=50",
+        "--set",
+        f"output_dir={tmp_path / 'here'}",
+    )
+    assert here.code == 0, here.err
+    ended = cw("wait", run, timeout=300)
+    assert ended.code == 0, cw("logs", run).out
+    rows = [json.loads(line) for line in (tmp_path / "here" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    for there, expected in zip(measured(volume.rows("there")), measured(rows), strict=True):
+        assert there == pytest.approx(expected, rel=1e-5)
+    assert {"model.safetensors", "metrics.jsonl", "loss.png"} <= set(volume.says("ls", f"{MOUNT}/there").split())
+
+
+def test_a_pod_that_dies_half_way_continues_to_the_same_weights(
+    volume: Volume,
+    launch: Callable[..., str],
+    kill: Callable[[str, str], None],
+    cw: Callable[..., Run],
+    kube: Callable[..., Any],
+) -> None:
+    undisturbed = launch("undisturbed", "--gpu", "1")
+    killed = launch("killed", "--gpu", "1", "--retries", "2")
+    deleted = launch("deleted", "--gpu", "1", "--retries", "2")
+    kill(killed, f"{MOUNT}/killed/checkpoint-50/cw-checkpoint.json")
+    volume.wait_for("deleted/checkpoint-50/cw-checkpoint.json")
+    kube("delete", "pod", "--selector", f"cw.dev/run={deleted}", "--force", "--grace-period=0")
+    for run in (undisturbed, killed, deleted):
+        assert cw("wait", run, timeout=600).code == 0, cw("logs", run).out
+    log = cw("logs", killed).out
+    assert log.index("starting from the beginning") < log.index(f"continuing run {killed} from {MOUNT}/killed/")
+    assert f"continuing run {deleted} from" in cw("logs", deleted).out
+    assert {volume.weights(folder) for folder in ("killed", "deleted")} == {volume.weights("undisturbed")}
+    assert measured(volume.rows("killed")) == measured(volume.rows("undisturbed"))
+
+
+def test_two_nodes_train_one_model_and_start_again_together(
+    volume: Volume,
+    launch: Callable[..., str],
+    kill: Callable[[str, str], None],
+    cw: Callable[..., Run],
+    kube: Callable[..., Any],
+) -> None:
+    run = launch("two", "--gpu", "0", "--nodes", "2", "--retries", "1", steps=150)
+    kill(f"{run}-1", f"{MOUNT}/two/checkpoint-50/cw-checkpoint.json")
+    assert cw("wait", run, timeout=600).code == 0, cw("logs", run).out
+    pods = kube("get", "pods", "--selector", f"cw.dev/run={run}", "-o", "json")["items"]
+    ends = [
+        (pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"], pod["status"]["phase"]) for pod in pods
+    ]
+    assert sorted(ends) == [("0", "Failed"), ("0", "Succeeded"), ("1", "Failed"), ("1", "Succeeded")]
+    assert f"continuing run {run} from {MOUNT}/two/checkpoint-50" in cw("logs", run).out
+    rows = volume.rows("two")
+    steps = [row["step"] for row in rows if "loss" in row]
+    assert steps == list(range(5, 151, 5)), "one process writes, and no step twice"
+    # Two processes see twice as many texts in each step as one does.
+    assert rows[-1]["epoch"] == pytest.approx(2 * 150 / 100)
+
+
+def test_when_one_node_fails_for_good_none_stays(
+    volume: Volume,
+    launch: Callable[..., str],
+    kill: Callable[[str, str], None],
+    cw: Callable[..., Run],
+    kube: Callable[..., Any],
+) -> None:
+    run = launch("gone", "--gpu", "0", "--nodes", "2")
+    kill(f"{run}-1", f"{MOUNT}/gone/checkpoint-50/cw-checkpoint.json")
+    killed = time.monotonic()
+    assert cw("wait", run).code == 1
+    assert time.monotonic() - killed < 60
+    pods = kube("get", "pods", "--selector", f"cw.dev/run={run}", "-o", "json")["items"]
+    assert {pod["status"]["phase"] for pod in pods} == {"Failed"}
+
+
+def test_a_queued_run_starts_when_it_is_let_in(
+    volume: Volume, launch: Callable[..., str], cw: Callable[..., Run], kube: Callable[..., Any]
+) -> None:
+    run = launch("queued", "--gpu", "1", "--queue", "team", steps=2)
+    job = kube("get", "job", run, "-o", "json")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert kube("get", "pods", "--selector", f"cw.dev/run={run}", "-o", "json")["items"] == []
+    kube("patch", "job", run, "--patch", '{"spec": {"suspend": false}}')
+    assert cw("wait", run, timeout=300).code == 0, cw("logs", run).out
+    assert "model.safetensors" in volume.says("ls", f"{MOUNT}/queued")
