@@ -91,9 +91,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     config, extras = _files(checked, config, job, run, launch.target)
     container_config = framework.prepare_config(dict(config.values))
     every = {**labels, **keys.labels}
-    others = [
-        patch.confined(patch.labelled(item, every, keys.annotations)) for item in objects if item is not trainer
-    ]
+    others = [patch.confined(patch.labelled(item, every, keys.annotations)) for item in objects if item is not trainer]
     extras = [patch.labelled(item, every, keys.annotations) for item in extras]
     if (folder := framework.recipes()) is not None:
         recipes = files.pack_recipes(folder)

@@ -347,7 +347,3 @@ def test_wait_ends_with_the_trainers_exit_code(lab: Lab) -> None:
 def test_a_node_that_falls_silent_is_told(lab: Lab) -> None:
     said = lab.why("lost", "The node cw-test-silent-.* stopped answering", patience=100)
     assert "not known" in said
-
-
-def test_a_user_who_may_not_see_nodes_gets_a_sentence(lab: Lab, tmp_path: Path) -> None:
-    pytest.skip("needs the Role of cw rbac")

@@ -18,14 +18,16 @@ from cw_cli.core.names import (
     selector,
 )
 from cw_cli.core.problems import Problem
-from cw_cli.core.progress import Observed, observe
+from cw_cli.core.progress import observe
 from cw_cli.core.status import RunStatus
 from cw_cli.core.verdict import Verdict
 from cw_cli.targets.kubernetes import launch as launching
 from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.details import with_details
 from cw_cli.targets.kubernetes.listing import list_runs, run_names
 from cw_cli.targets.kubernetes.logs import read_logs, tail_of
 from cw_cli.targets.kubernetes.observe import CANCELLED, jobless_status, newest_first, run_status
+from cw_cli.targets.kubernetes.pods import has_log, telling_pod
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
@@ -67,7 +69,7 @@ class KubernetesTarget:
         runs = list_runs(self.connection)
         if not runs:
             self.connection.require_namespace()
-        return runs
+        return with_details(self.connection, runs)
 
     def status(self, run: str) -> RunStatus:
         """One run, observed now."""
@@ -75,7 +77,10 @@ class KubernetesTarget:
         if job is None:
             record = self._record(run)
             return jobless_status(record, _launched(record))
-        return run_status(job, self._observed(run))
+        pods = self.pods(run)
+        told = telling_pod(pods)
+        log = tail_of(self.connection, told["metadata"]["name"]) if told and has_log(told) else []
+        return run_status(job, observe(log), pods)
 
     def record(self, run: str) -> Mapping[str, Any]:
         """The record that the plan left."""
@@ -136,13 +141,6 @@ class KubernetesTarget:
     def pods(self, run: str) -> Sequence[Mapping[str, Any]]:
         """The pods of the run's trainer, newest first."""
         return newest_first(list(self.connection.list("Pod", labels=selector({RUN: run, ROLE: "trainer"}))))
-
-    def _observed(self, run: str) -> Observed:
-        """What the trainer has told in its newest pod."""
-        for pod in self.pods(run):
-            if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
-                return observe(tail_of(self.connection, pod["metadata"]["name"]))
-        return Observed()
 
     def _known(self, run: str) -> None:
         if self.connection.get("Job", run) is None:

@@ -12,7 +12,7 @@ from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.launch import LAUNCHED
 from cw_cli.targets.kubernetes.observe import jobless_status
 from cw_cli.targets.kubernetes.verdicts.containers import explain_waiting
-from cw_cli.targets.kubernetes.verdicts.ends import explain_end
+from cw_cli.targets.kubernetes.verdicts.ends import explain_end, explain_lost_node
 from cw_cli.targets.kubernetes.verdicts.evidence import Evidence, gather
 from cw_cli.targets.kubernetes.verdicts.queues import explain_queue
 from cw_cli.targets.kubernetes.verdicts.refusals import explain_refusal
@@ -42,6 +42,9 @@ def explain_record(run: str, record: Mapping[str, Any]) -> Verdict:
 def explain_evidence(seen: Evidence) -> Verdict:
     """The verdict on a run whose Job is there."""
     if seen.state is State.PENDING:
+        # A pod whose node fell silent is not ready either.
+        if seen.pod is not None and (verdict := explain_lost_node(seen, seen.pod)):
+            return verdict
         for explain in (explain_queue, explain_refusal, explain_placement, explain_waiting):
             if verdict := explain(seen):
                 return verdict

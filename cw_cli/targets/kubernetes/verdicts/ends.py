@@ -56,10 +56,10 @@ def facts_of(seen: Evidence) -> Facts:
 
 def _explain_pod(seen: Evidence, pod: Pod) -> Verdict | None:
     """What happened to the pod from outside the trainer."""
-    return _explain_lost_node(seen, pod) or _explain_disruption(seen, pod) or _explain_container(seen, pod)
+    return explain_lost_node(seen, pod) or _explain_disruption(seen, pod) or _explain_container(seen, pod)
 
 
-def _explain_lost_node(seen: Evidence, pod: Pod) -> Verdict | None:
+def explain_lost_node(seen: Evidence, pod: Pod) -> Verdict | None:
     status, node = pod.get("status") or {}, pod["spec"].get("nodeName")
     unready = condition(pod, "Ready", "False") or condition(pod, "Ready", "Unknown") or {}
     lost = status.get("reason") == "NodeLost" or phase(pod) == "Unknown" or unready.get("reason") == "NodeStatusUnknown"
