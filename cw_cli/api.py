@@ -90,7 +90,7 @@ def plan(
     checked = validate(framework, training_type, config, overrides, target=kind, flags=flags, **keys)
     launch = Launch(
         target=kind,
-        user=settings.get("user") or _user(),
+        user=settings.get("user") or user_name(),
         name=name,
         namespace=namespace or settings.get("namespace"),
         version=__version__,
@@ -213,7 +213,7 @@ def _machine() -> Config:
     return empty.with_value(("gpu",), 0, Origin("this machine, which has no GPU"))
 
 
-def _user() -> str:
+def user_name() -> str:
     """The user's login name, as `getpass` finds it but without its imports."""
     if name := next((os.environ[key] for key in ("LOGNAME", "USER", "USERNAME") if os.environ.get(key)), None):
         return name

@@ -39,11 +39,11 @@ def command(
 
 def _doubt(status: RunStatus) -> str:
     """Why to ask before this run is deleted; empty when there is no reason."""
-    from cw_cli.api import _user
+    from cw_cli.api import user_name
     from cw_cli.core.names import label_value
     from cw_cli.core.settings import read_settings
 
-    mine = label_value(read_settings().get("user") or _user())
+    mine = label_value(read_settings().get("user") or user_name())
     whose = f"{status.name} is {status.user}'s" if status.user and label_value(status.user) != mine else ""
     live = "" if status.state.ended else "has not ended"
     if whose and live:
