@@ -81,7 +81,8 @@ def plan(
     with every mistake of the config.
     """
     from cw_cli import __version__
-    from cw_cli.core.plan import Launch, make_plan
+    from cw_cli.core.plan import make_plan
+    from cw_cli.core.record import Launch
     from cw_cli.core.settings import read_settings
     from cw_cli.git import commit_of
 

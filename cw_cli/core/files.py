@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
-from cw_cli.core.names import MANAGED_BY, dns_label
+from cw_cli.core.names import MANAGED_BY, RECIPES, dns_label
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 
@@ -35,6 +35,10 @@ class Recipes(NamedTuple):
         return f"{dns_label(self.package)}-{self.digest}"
 
     @property
+    def volume(self) -> str:
+        return "recipes" if self.package == "cw_train" else f"recipes-{dns_label(self.package)}"
+
+    @property
     def python_path(self) -> str:
         return f"{RECIPES_PATH}/{self.package}.zip"
 
@@ -42,7 +46,7 @@ class Recipes(NamedTuple):
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": self.name, "labels": {MANAGED_BY: "cw", "cw.dev/recipes": self.digest}},
+            "metadata": {"name": self.name, "labels": {MANAGED_BY: "cw", RECIPES: self.digest}},
             "immutable": True,
             "binaryData": {f"{self.package}.zip": base64.b64encode(self.data).decode()},
         }

@@ -89,6 +89,10 @@ class BaseTrainingFramework(ABC):
         """What the trainer takes where neither user nor template says; `gpu` is what the user said, if anything."""
         return Resources()
 
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        """What each replica of a service takes where neither user nor template says; `gpu` is what the trainer has."""
+        return Resources()
+
     def defaults_without_gpu(self) -> dict[str, Any]:
         """Keys that a config needs in order to train on the processor, for those that it does not set."""
         return {}

@@ -41,6 +41,18 @@ class Volume(NamedTuple):
     """Size limit of an empty folder; None for a claim."""
 
 
+class ServiceKeys(NamedTuple):
+    """What one service of a run takes. `resources` are per replica, durations in seconds."""
+
+    resources: Resources = Resources()
+    image: str | None = None
+    replicas: int | None = None
+    env: Mapping[str, str] = NOTHING
+    start_limit: int | None = None
+    """How long the trainer waits until it answers."""
+    pod: Mapping[str, Any] = NOTHING
+
+
 class LaunchKeys(NamedTuple):
     """How a run is launched. Durations are in seconds; `resources` are per node."""
 
@@ -58,6 +70,11 @@ class LaunchKeys(NamedTuple):
     priority: str | None = None
     labels: Mapping[str, str] = NOTHING
     annotations: Mapping[str, str] = NOTHING
+    services: Mapping[str, ServiceKeys] = NOTHING
+    """By role."""
+    start_limit: int | None = None
+    """How long services wait for the trainer to start."""
+    guard_image: str | None = None
     timeout: int | None = None
     retries: int = 0
     ttl: int | None = None
@@ -91,18 +108,21 @@ def read_keys(config: Config) -> tuple[LaunchKeys, list[Problem]]:
     reader = _Reader(config)
     keys = LaunchKeys(
         resources=reader.resources(),
-        image=reader.text("image"),
+        image=reader.text(("image",)),
         pull=config.get("pull") or False,
-        env=dict(reader.texts("env", _ENV_NAME, "an environment variable")),
+        env=dict(reader.texts(("env",), _ENV_NAME, "an environment variable")),
         secrets=tuple(reader.secrets()),
         volumes=tuple(reader.volumes()),
         dropped_volumes=tuple(name for name, value in (config.get("volumes") or {}).items() if value is None),
-        node_selector=dict(reader.texts("node_selector", _LABEL_KEY, "a label")),
+        node_selector=dict(reader.texts(("node_selector",), _LABEL_KEY, "a label")),
         tolerations=tuple(reader.tolerations()),
-        queue=reader.name("queue"),
-        priority=reader.name("priority"),
+        queue=reader.name(("queue",)),
+        priority=reader.name(("priority",)),
         labels=reader.labels(),
-        annotations=dict(reader.texts("annotations", _LABEL_KEY, "an annotation")),
+        annotations=dict(reader.texts(("annotations",), _LABEL_KEY, "an annotation")),
+        services={role: reader.service(role) for role, given in (config.get("services") or {}).items() if given},
+        start_limit=reader.value(("start_limit",), duration),
+        guard_image=reader.text(("guard_image",)),
         timeout=reader.value(("timeout",), duration),
         retries=config.get("retries") or 0,
         ttl=reader.value(("ttl",), duration),
@@ -131,31 +151,43 @@ class _Reader:
             self.bad(path, f"{'.'.join(map(str, path))} cannot be {given}", str(error))
             return None
 
-    def text(self, key: str) -> str | None:
-        given: str | None = self.config.get(key)
+    def text(self, path: KeyPath) -> str | None:
+        given: str | None = self.config.get(*path)
         if isinstance(given, str) and (not given or any(letter.isspace() for letter in given)):
-            self.bad((key,), f"{key} cannot be {given!r}", "write it without spaces")
+            self.bad(path, f"{'.'.join(map(str, path))} cannot be {given!r}", "write it without spaces")
             return None
         return given
 
-    def name(self, key: str) -> str | None:
+    def name(self, path: KeyPath) -> str | None:
         """The name of a Kubernetes object."""
-        given: str | None = self.config.get(key)
+        given: str | None = self.config.get(*path)
         if given is not None and not _OBJECT_NAME.fullmatch(given):
-            self.bad((key,), f"{key} cannot be {given!r}", "names have small letters, digits and dashes")
+            what = ".".join(map(str, path))
+            self.bad(path, f"{what} cannot be {given!r}", "names have small letters, digits and dashes")
             return None
         return given
 
-    def resources(self) -> Resources:
-        gpu, gpu_type = self.value(("gpu",), gpu_request) or (None, None)
+    def resources(self, block: KeyPath = ()) -> Resources:
+        gpu, gpu_type = self.value((*block, "gpu"), gpu_request) or (None, None)
         return Resources(
             gpu=gpu,
             gpu_type=gpu_type,
-            cpu=self.value(("cpu",), cpu_quantity),
-            memory=self.value(("memory",), memory_quantity),
-            nodes=self.config.get("nodes") or 1,
-            requests=tuple(self.quantities("requests")),
-            limits=tuple(self.quantities("limits")),
+            cpu=self.value((*block, "cpu"), cpu_quantity),
+            memory=self.value((*block, "memory"), memory_quantity),
+            nodes=self.config.get(*block, "nodes") or 1,
+            requests=tuple(self.quantities("requests")) if not block else (),
+            limits=tuple(self.quantities("limits")) if not block else (),
+        )
+
+    def service(self, role: str) -> ServiceKeys:
+        block: KeyPath = ("services", role)
+        return ServiceKeys(
+            resources=self.resources(block),
+            image=self.text((*block, "image")),
+            replicas=self.config.get(*block, "replicas"),
+            env=dict(self.texts((*block, "env"), _ENV_NAME, "an environment variable")),
+            start_limit=self.value((*block, "start_limit"), duration),
+            pod=self.config.get(*block, "pod") or {},
         )
 
     def quantities(self, kind: str) -> Iterator[tuple[str, str]]:
@@ -164,26 +196,26 @@ class _Reader:
             if (text := self.value(("resources", kind, name), parse)) is not None:
                 yield name, text
 
-    def pairs(self, key: str, pattern: re.Pattern[str], what: str) -> Iterator[tuple[str, Any]]:
-        for name, value in (self.config.get(key) or {}).items():
+    def pairs(self, block: KeyPath, pattern: re.Pattern[str], what: str) -> Iterator[tuple[str, Any]]:
+        for name, value in (self.config.get(*block) or {}).items():
             if not pattern.fullmatch(name):
-                self.bad((key, name), f"{name!r} is not the name of {what}", "use letters, digits, `_`, `-` and `.`")
+                self.bad((*block, name), f"{name!r} is not the name of {what}", "use letters, digits, `_`, `-` and `.`")
             elif value is not None:
                 yield name, value
 
-    def texts(self, key: str, pattern: re.Pattern[str], what: str) -> Iterator[tuple[str, str]]:
+    def texts(self, block: KeyPath, pattern: re.Pattern[str], what: str) -> Iterator[tuple[str, str]]:
         """Pairs whose values are text, as they were typed: an unquoted 0123 stays what it is."""
-        for name, value in self.pairs(key, pattern, what):
+        for name, value in self.pairs(block, pattern, what):
             if isinstance(value, bool):
                 yield name, str(value).lower()
             elif isinstance(value, str):
                 yield name, value
             else:
-                yield name, self.config.origin(key, name).written or str(value)
+                yield name, self.config.origin(*block, name).written or str(value)
 
     def labels(self) -> dict[str, str]:
         result = {}
-        for name, value in self.texts("labels", _LABEL_KEY, "a label"):
+        for name, value in self.texts(("labels",), _LABEL_KEY, "a label"):
             if not _LABEL_VALUE.fullmatch(value) or len(value) > 63:
                 self.bad(
                     ("labels", name), f"{value!r} is not the value of a label", "at most 63 letters, digits, - _ ."
@@ -195,7 +227,7 @@ class _Reader:
         return result
 
     def secrets(self) -> Iterator[SecretRef]:
-        for variable, given in self.pairs("secrets", _ENV_NAME, "an environment variable"):
+        for variable, given in self.pairs(("secrets",), _ENV_NAME, "an environment variable"):
             path = ("secrets", variable)
             block = given if isinstance(given, Mapping) else {}
             secret, _, key = (
@@ -213,7 +245,7 @@ class _Reader:
 
     def volumes(self) -> Iterator[Volume]:
         seen: dict[str, str] = {}
-        for name, given in self.pairs("volumes", _OBJECT_NAME, "a volume claim"):
+        for name, given in self.pairs(("volumes",), _OBJECT_NAME, "a volume claim"):
             path = ("volumes", name)
             volume = self.volume(name, given, path)
             if volume is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,18 @@ def _parse(text: str, template: Path) -> list[dict[str, Any]]:
     return documents
 
 
-def name_for_run(objects: Iterable[Mapping[str, Any]], run: str, job: str, config_map: str) -> list[dict[str, Any]]:
+def name_for_run(
+    objects: Iterable[Mapping[str, Any]], run: str, job: str, config_map: str, services_of: str | None = None
+) -> list[dict[str, Any]]:
     """The objects under names of this run, with every reference to them following.
 
     The Job called `job` becomes `run`, the ConfigMap called `config_map` becomes `<run>-config` whether or not it is
-    among the objects, and any other object `<run>-<what its name adds to the job's>`.
+    among the objects, and any other object `<run>-<what its name adds to the job's>`. With `services_of` the
+    Deployments, and the Services that lead to them, are named as those of that run.
     """
     objects = list(objects)
     names = {("ConfigMap", config_map): object_name(run, "config")}
+    elsewhere = {id(item) for item in deployed(objects)} if services_of else set()
     for item in objects:
         kind, name = item["kind"], item["metadata"]["name"]
         if (kind, name) == ("Job", job):
@@ -114,9 +118,25 @@ def name_for_run(objects: Iterable[Mapping[str, Any]], run: str, job: str, confi
             taken = {new for (other, _), new in names.items() if other == kind}
             # `job-model` and `model` both add `model`; then the second keeps its whole name.
             parts = (_own_part(name, job), name, *(f"{name}-{number}" for number in range(2, len(objects) + 2)))
-            names[kind, name] = next(new for part in parts if (new := object_name(run, part)) not in taken)
+            owner = services_of if services_of and id(item) in elsewhere else run
+            names[kind, name] = next(new for part in parts if (new := object_name(owner, part)) not in taken)
     mentions = {old: new for (kind, old), new in names.items() if kind == "Service"}
     return [_named(item, names, _mention_replacer(mentions)) for item in objects]
+
+
+def deployed(objects: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The Deployments among the objects, and the Services that lead to them."""
+    deployments = [item for item in objects if item["kind"] == "Deployment"]
+    services = [item for item in objects if item["kind"] == "Service"]
+    return [*deployments, *(item for item in services if any(leads_to(item, other) for other in deployments))]
+
+
+def leads_to(service: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:
+    """Whether the Service selects the workload's pods."""
+    template = workload["spec"].get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    chosen = (service.get("spec") or {}).get("selector") or {}
+    return bool(chosen) and all(labels.get(key) == value for key, value in chosen.items())
 
 
 def _own_part(name: str, job: str) -> str:

@@ -21,6 +21,8 @@ ROLE = "cw.dev/role"
 USER = "cw.dev/user"
 RECORD = "cw.dev/record"
 """On the ConfigMap of each run that holds its record."""
+RECIPES = "cw.dev/recipes"
+"""On recipes that runs share, and on the record of each run that uses them."""
 OUTPUT = "cw.dev/output-dir"
 """Annotation on the trainer's workload: where it writes, as its container sees it."""
 

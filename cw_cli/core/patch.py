@@ -6,32 +6,16 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from cw_cli.core.confinement import confined_pod
 from cw_cli.core.exceptions import TemplateError
-from cw_cli.core.launch_keys import LaunchKeys, SecretRef, Volume
-from cw_cli.core.names import ROLE, dns_label
+from cw_cli.core.launch_keys import LaunchKeys, SecretRef, ServiceKeys, Volume
+from cw_cli.core.merge import merged
+from cw_cli.core.names import ROLE, RUN, dns_label
 from cw_cli.core.resources import GPU_RESOURCE, Resources, gpu_affinity
 
 WORKLOADS = ("Job", "Deployment")
 DEFAULT_TTL = 7 * 24 * 3600
 """Seconds that a finished Job stays: long enough to read its logs after a weekend."""
-
-USER_ID = 1000
-HOME = "/cw/home"
-WRITABLE = {"cw-home": HOME, "cw-tmp": "/tmp"}
-"""Empty folders of the trainer's own: volume → path."""
-HOME_ENVIRONMENT = {
-    "HOME": HOME,
-    # A user id that the image's passwd does not know has no name, and torch asks for one.
-    "USER": "cw",
-    "LOGNAME": "cw",
-    "TMPDIR": "/tmp",
-    # Images set these to folders of root's; what stands here wins.
-    "XDG_CACHE_HOME": f"{HOME}/.cache",
-    "HF_HOME": f"{HOME}/.cache/huggingface",
-    "TORCHINDUCTOR_CACHE_DIR": f"{HOME}/.cache/torchinductor",
-    "TRITON_CACHE_DIR": f"{HOME}/.cache/triton",
-    "MPLCONFIGDIR": f"{HOME}/.cache/matplotlib",
-}
 
 
 def labelled(item: Mapping[str, Any], labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
@@ -73,10 +57,53 @@ def patched_trainer(
     return result
 
 
-def trainer_container(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The container in which the training runs: the first one."""
-    container: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
-    return container
+def patched_service(
+    deployment: Mapping[str, Any],
+    labels: Mapping[str, str],
+    keys: LaunchKeys,
+    own: ServiceKeys,
+    default_image: str,
+    defaults: Resources,
+) -> dict[str, Any]:
+    """A service's Deployment with everything that the launch keys say: its own, and of the trainer's those that say
+    where pods may run and what they see.
+
+    Raises `TemplateError` when the Deployment has no container.
+    """
+    result = labelled(deployment, labels, keys.annotations)
+    spec = result.get("spec") or {}
+    template = spec.pop("template", None) or {}
+    spec["replicas"] = own.replicas or spec.get("replicas") or 1
+    # GPUs for a second copy beside the first are rarely free.
+    spec.setdefault("strategy", {"type": "Recreate"})
+    chosen = (spec.get("selector") or {}).get("matchLabels") or {}
+    spec["selector"] = {"matchLabels": {**chosen, RUN: labels[RUN], ROLE: labels[ROLE]}}
+    keys = keys._replace(resources=own.resources, image=own.image, env={**keys.env, **own.env}, pod=own.pod)
+    head = labelled({"metadata": template.get("metadata") or {}}, labels, keys.annotations)
+    if keys.queue:
+        head["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = keys.queue
+    pod = _pod(template.get("spec") or {}, result, keys, default_image, defaults)
+    result["spec"] = {**spec, "template": {**head, "spec": pod}}
+    return result
+
+
+def own_selector(service: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of the Service that selects this run's pods of this role, whatever labels others have in common."""
+    result = deepcopy(dict(service))
+    result["spec"]["selector"] = {**result["spec"]["selector"], RUN: labels[RUN], ROLE: labels[ROLE]}
+    return result
+
+
+def behind_gate(job: Mapping[str, Any], gate: Mapping[str, Any], exit_code: int) -> dict[str, Any]:
+    """A copy of the Job whose pods begin with this init container; that it fails with `exit_code` ends the run."""
+    result = deepcopy(dict(job))
+    pod = result["spec"]["template"]["spec"]
+    pod["initContainers"] = [dict(gate), *(pod.get("initContainers") or [])]
+    if pod.get("restartPolicy") == "Never":  # the only one for which Kubernetes takes a policy
+        policy = result["spec"].setdefault("podFailurePolicy", {})
+        refused = {"containerName": gate["name"], "operator": "In", "values": [exit_code]}
+        policy["rules"] = [{"action": "FailJob", "onExitCodes": refused}, *(policy.get("rules") or [])]
+    return result
 
 
 def _pod(
@@ -85,95 +112,24 @@ def _pod(
     containers = pod.get("containers")
     if not isinstance(containers, list) or not containers or not isinstance(containers[0], dict):
         name = job["metadata"]["name"]
-        raise TemplateError(f"the Job {name} has no container", "Give spec.template.spec.containers one entry.")
+        raise TemplateError(
+            f"the {job['kind']} {name} has no container", "Give spec.template.spec.containers one entry."
+        )
     pod = deepcopy(pod)
     main = pod["containers"][0]
     main["image"] = keys.image or main.get("image") or default_image
     if keys.pull:
         main["imagePullPolicy"] = "Always"
     main["resources"] = _resources(main.get("resources") or {}, keys.resources, defaults)
-    main["env"] = _environment(main.get("env") or [], keys, str(job["metadata"]["labels"]["cw.dev/run"]))
+    main["env"] = _environment(main.get("env") or [], keys, str(job["metadata"]["labels"][RUN]))
     _mount(pod, main, keys.volumes)
     _unmount(pod, main, keys.dropped_volumes)
     _place(pod, keys, main["resources"])
-    pod.setdefault("restartPolicy", "Never")
+    if job["kind"] == "Job":
+        pod.setdefault("restartPolicy", "Never")
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
-    return _confined(pod, keys.pod)
-
-
-def confined(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the object; if it makes pods, they are as `restricted` Pod Security wants them, unless it says
-    otherwise."""
-    result = deepcopy(dict(item))
-    template = (result.get("spec") or {}).get("template")
-    if isinstance(template, dict) and isinstance(template.get("spec"), dict):
-        template["spec"] = _confined(template["spec"], {})
-    return result
-
-
-def with_home(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the trainer's Job that can write where programs expect to, whoever it runs as, whatever its image, and
-    with a root file system that is read-only."""
-    result = deepcopy(dict(job))
-    pod, main = result["spec"]["template"]["spec"], trainer_container(result)
-    taken = {mount.get("mountPath") for mount in main.get("volumeMounts") or []}
-    folders = {name: path for name, path in WRITABLE.items() if path not in taken}
-    mounts = [{"name": name, "mountPath": path} for name, path in folders.items()]
-    main["volumeMounts"] = [*(main.get("volumeMounts") or []), *mounts]
-    pod["volumes"] = [*(pod.get("volumes") or []), *({"name": name, "emptyDir": {}} for name in folders)]
-    said = {entry["name"] for entry in main["env"]}
-    main["env"] += [{"name": name, "value": value} for name, value in HOME_ENVIRONMENT.items() if name not in said]
-    return result
-
-
-def _confined(pod: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """`patch` on top of the pod, and below both what `restricted` Pod Security asks for."""
-    result, said = deepcopy(dict(pod)), merged(pod, patch)
-    result["securityContext"] = _filled(result.get("securityContext"), _pod_security(said))
-    for kind in ("initContainers", "containers"):
-        if _identity(said.get(kind)) != "name":
-            continue
-        own = {container["name"]: container for container in result.get(kind) or []}
-        for container in said[kind]:
-            below = own.setdefault(container["name"], {"name": container["name"]})
-            below["securityContext"] = _filled(below.get("securityContext"), _container_security(container))
-        result[kind] = list(own.values())
-    return merged(result, patch)
-
-
-def _pod_security(pod: Mapping[str, Any]) -> dict[str, Any]:
-    said = pod.get("securityContext") or {}
-    return {
-        **({} if said.get("runAsUser") == 0 else {"runAsNonRoot": True}),
-        "runAsUser": USER_ID,
-        "runAsGroup": USER_ID,
-        # Volumes become the group's; only when they are not yet, because a large one takes minutes.
-        "fsGroup": USER_ID,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _container_security(container: Mapping[str, Any]) -> dict[str, Any]:
-    said = container.get("securityContext") or {}
-    defaults: dict[str, Any] = {"capabilities": {"drop": ["ALL"]}}
-    if not said.get("privileged") and "SYS_ADMIN" not in ((said.get("capabilities") or {}).get("add") or []):
-        defaults["allowPrivilegeEscalation"] = False  # Kubernetes refuses it beside those two
-    if said.get("runAsUser") == 0:
-        defaults["runAsNonRoot"] = False  # what the pod says must not stop it
-    return defaults
-
-
-def _filled(own: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` with the defaults that it says nothing about."""
-    result = dict(own or {})
-    for key, value in defaults.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = _filled(result[key], value)
-        else:
-            result.setdefault(key, deepcopy(value))
-    return result
+    return confined_pod(pod, keys.pod)
 
 
 def _resources(template: Mapping[str, Any], asked: Resources, defaults: Resources) -> dict[str, Any]:
@@ -252,42 +208,6 @@ def _place(pod: dict[str, Any], keys: LaunchKeys, resources: Mapping[str, Any]) 
         pod["affinity"] = merged(pod.get("affinity") or {}, gpu_affinity(keys.resources.gpu_type))
     if keys.priority:
         pod["priorityClassName"] = keys.priority
-
-
-def merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """`patch` on top of `base`: mappings are joined, lists of items that Kubernetes tells apart by a key are joined by
-    that key, other lists and values are replaced, and null takes a key away."""
-    result = deepcopy(dict(base))
-    for key, value in patch.items():
-        mine = result.get(key)
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            result[key] = merged(mine if isinstance(mine, Mapping) else {}, value)
-        elif isinstance(mine, list) and (identity := _identity(value)) and _identity(mine) == identity:
-            result[key] = _merged_by(identity, mine, value)
-        elif isinstance(value, list):
-            result[key] = [merged({}, item) if isinstance(item, Mapping) else deepcopy(item) for item in value]
-        else:
-            result[key] = value
-    return result
-
-
-def _identity(value: Any) -> str | None:
-    """The key that tells the items of a list apart, as in Kubernetes' own strategic merge patch."""
-    if not isinstance(value, list):
-        return None
-    for key in ("mountPath", "name"):
-        if value and all(isinstance(item, Mapping) and key in item for item in value):
-            return key
-    return None
-
-
-def _merged_by(identity: str, base: list[Any], patch: list[Any]) -> list[dict[str, Any]]:
-    result = {item[identity]: dict(item) for item in base}
-    for item in patch:
-        result[item[identity]] = merged(result.get(item[identity], {}), item)
-    return list(result.values())
 
 
 def with_role(labels: Mapping[str, str], role: str) -> dict[str, str]:

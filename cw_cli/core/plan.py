@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cw_cli.core import files, manifests, patch
+from cw_cli.core import guard as guards
+from cw_cli.core import manifests, patch
 from cw_cli.core.checks import CheckedConfig
-from cw_cli.core.config import Config
-from cw_cli.core.exceptions import ConfigError, TemplateError
-from cw_cli.core.names import OUTPUT, RECORD, object_name, run_labels, run_name
-from cw_cli.core.problems import Origin, Problem, errors
-from cw_cli.core.resources import GPU_RESOURCE, Resources
-from cw_cli.core.yaml_writer import to_yaml
+from cw_cli.core.confinement import confined, with_home
+from cw_cli.core.exceptions import TemplateError
+from cw_cli.core.files import pack_recipes
+from cw_cli.core.names import RECIPES, object_name, run_labels, run_name
+from cw_cli.core.pods import carry
+from cw_cli.core.problems import Problem
+from cw_cli.core.record import Launch, make_record, record_map
+from cw_cli.core.resources import Resources
+from cw_cli.core.roles import GUARD, TRAINER, Role, of_services, services_of
+from cw_cli.core.services import check_services, make_service
+from cw_cli.core.shipped import shipped
+from cw_cli.core.trainer import Trainer, make_trainer
 
 Manifest = Mapping[str, Any]
 """One Kubernetes object as plain data."""
-
-CONFIG_FILE = "config.yaml"
-TRAINER = "trainer"
-
-
-class Role(NamedTuple):
-    """One set of identical processes of a run: the workload object that starts it, and what it takes."""
-
-    name: str
-    workload: str
-    """Name of the Job or Deployment."""
-    resources: Resources
 
 
 class Plan(NamedTuple):
@@ -51,73 +43,122 @@ class Plan(NamedTuple):
     warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences about defaults that cw filled in."""
+    guard: str | None = None
+    """Name of the Job to which the services belong, where the run has both services and a trainer."""
+
+    @property
+    def total_gpus(self) -> int:
+        return sum(role.total_gpus for role in self.roles)
 
 
-class Launch(NamedTuple):
-    """Who launches, where, and what the record shall say of it."""
+class _Parts(NamedTuple):
+    """What a run is made of, before it is put together."""
 
-    target: str
-    """`kubernetes` or `local`."""
-    user: str
-    name: str | None = None
-    namespace: str | None = None
-    version: str = ""
-    commit: str | None = None
-    note: str | None = None
-    """How the target was chosen, if cw chose it."""
+    run: str
+    trainer: Trainer
+    services: tuple[tuple[Role, list[dict[str, Any]]], ...]
+    rest: tuple[dict[str, Any], ...]
+    """Objects of the templates that are neither."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return tuple(role for role, _ in self.services)
 
 
 def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     """The plan of a checked config.
 
     Raises `TemplateError` when the framework's templates do not give one trainer Job, and `ConfigError` when a file
-    that the config names cannot travel.
+    that the config names cannot travel, or a service that it speaks of does not exist.
     """
     framework, training_type, keys = checked.framework, checked.training_type, checked.keys
     job_name = framework.get_job_name(training_type)
     run = _run_name(job_name, launch.name or checked.given.folder.joinpath(checked.given.source).stem)
-    labels = run_labels(run, framework.name, training_type, launch.user)
+    labels = {**run_labels(run, framework.name, training_type, launch.user), **keys.labels}
     defaults = framework.default_resources(checked.config, keys.resources.gpu)
-
-    objects = _rendered(checked, run, defaults)
-    trainer = _trainer(objects, run, job_name)
-    job = patch.patched_trainer(
-        trainer, patch.with_role({**labels, **keys.labels}, TRAINER), keys, framework.get_default_image(), defaults
-    )
-    resources = _resources_of(job, keys.resources)
-    config, notes = _completed(checked, resources)
-    config, output_dir, warnings = _output(config, job, framework.output_key, run, launch.target)
-    job["metadata"].setdefault("annotations", {})[OUTPUT] = output_dir
-    config, extras = _files(checked, config, job, run, launch.target)
-    container_config = framework.prepare_config(dict(config.values))
-    every = {**labels, **keys.labels}
-    others = [patch.confined(patch.labelled(item, every, keys.annotations)) for item in objects if item is not trainer]
-    extras = [patch.labelled(item, every, keys.annotations) for item in extras]
-    if (folder := framework.recipes()) is not None:
-        recipes = files.pack_recipes(folder)
-        _add_volume(job, {"name": "recipes", "configMap": {"name": recipes.name}}, files.RECIPES_PATH)
-        _prepend_python_path(job, recipes.python_path)
-        extras.append(recipes.config_map())
-    if launch.target != "local":  # here, the user's own home serves
-        job = patch.with_home(job)
-    body = manifests.in_apply_order([*others, *extras, job])
-    record = _record(checked, launch, run, body, container_config, output_dir)
-    config_map = _config_map(run, container_config, record)
-    config_map = patch.labelled(config_map, every, keys.annotations)
+    objects = _rendered(checked, run, defaults, launch.services_of)
+    template = _trainer(objects, run, job_name)
+    services = services_of(objects, launch.services_of or run)
+    check_services(checked, services)
+    trainer = make_trainer(checked, template, labels, defaults, run, launch.target)
+    gpu = trainer.resources.gpu or 0
+    made = (make_service(service, checked, labels, trainer.image, gpu) for service in services)
+    known = [template, *of_services(services)]
+    rest = (confined(item) for item in objects if not any(item is other for other in known))
+    parts = _Parts(run, trainer, tuple(made), tuple(rest))
+    guard = object_name(run, GUARD) if _guarded(parts, launch) else None
+    body = [_labelled(item, labels, keys.annotations) for item in _body(parts, checked, launch, guard)]
+    record = make_record(checked, launch, run, body, trainer.config, trainer.output_dir)
+    first = _labelled(record_map(run, trainer.config, record), labels, keys.annotations)
     return Plan(
         run=run,
         framework=framework.name,
         training_type=str(training_type),
         target=launch.target,
         user=launch.user,
-        image=patch.trainer_container(job)["image"],
-        output_dir=output_dir,
-        roles=(Role(TRAINER, run, resources),),
-        objects=tuple(_in_namespace(item, launch.namespace) for item in (config_map, *body)),
+        image=trainer.image,
+        output_dir=trainer.output_dir,
+        roles=tuple(_roles(parts, launch)),
+        objects=tuple(_in_namespace(item, launch.namespace) for item in (first, *body)),
         record=record,
-        warnings=(*checked.warnings, *warnings),
-        notes=((launch.note,) if launch.note else ()) + tuple(notes),
+        warnings=(*checked.warnings, *trainer.warnings),
+        notes=((launch.note,) if launch.note else ()) + trainer.notes,
+        guard=guard,
     )
+
+
+def _roles(parts: _Parts, launch: Launch) -> Iterator[Role]:
+    """What the launch itself starts."""
+    if not launch.services_only:
+        yield Role(TRAINER, parts.run, parts.trainer.resources)
+    if not launch.services_of:
+        yield from parts.roles
+
+
+def _guarded(parts: _Parts, launch: Launch) -> bool:
+    """On this machine the run's supervisor ends the services; services alone stay until they are deleted."""
+    return bool(parts.services) and not (launch.target == "local" or launch.services_only or launch.services_of)
+
+
+def _body(parts: _Parts, checked: CheckedConfig, launch: Launch, guard: str | None) -> list[dict[str, Any]]:
+    """Every object but the record, in apply order: the guard before what belongs to it, the trainer after that, the
+    mark that the launch came to its end last."""
+    here, keys = launch.target == "local", checked.keys
+    deployments = [] if launch.services_of else [objects[-1] for _, objects in parts.services]
+    job = parts.trainer.job
+    brought = _bring_recipes(checked, [job, *deployments])
+    if parts.services and not here:
+        gate = guards.gate(parts.roles, keys, parts.trainer.image, guard)
+        job = patch.behind_gate(job, gate, guards.NEVER_HEALTHY)
+        brought.update(_bring_gate(job))
+    first = manifests.in_apply_order([*parts.rest, *parts.trainer.files, *brought.values()])
+    services: list[dict[str, Any]] = []
+    if not launch.services_of and parts.services:
+        services = [] if here else guards.network_policy(parts.run, shared=launch.services_only)
+        services += [item for _, objects in parts.services for item in objects]
+    body = [*first, *(guards.guard_objects(parts.run, keys) if guard else []), *services]
+    body += [] if launch.services_only else [job]
+    body += [guards.launched_mark(parts.run)] if guard else []
+    # Here, the user's own home serves.
+    homeless = () if here else (job, *deployments)
+    return [with_home(item) if any(item is other for other in homeless) else item for item in body]
+
+
+def _bring_recipes(checked: CheckedConfig, workloads: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Let the workloads import the framework's recipes; returns the ConfigMaps that bring them, by name."""
+    if (folder := checked.framework.recipes()) is None:
+        return {}
+    recipes = pack_recipes(folder)
+    for workload in workloads:
+        carry(workload, recipes)
+    return {recipes.name: recipes.config_map()}
+
+
+def _bring_gate(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The gate is one of cw's own recipes, whatever the framework brings."""
+    recipes = pack_recipes(shipped("containers") / "cw_train")
+    carry(job, recipes, job["spec"]["template"]["spec"]["initContainers"][0])
+    return {recipes.name: recipes.config_map()}
 
 
 def _run_name(job_name: str, stem: str) -> str:
@@ -125,7 +166,7 @@ def _run_name(job_name: str, stem: str) -> str:
     return run_name(job_name, "" if job_name.endswith(f"-{stem}") else stem)
 
 
-def _rendered(checked: CheckedConfig, run: str, defaults: Resources) -> list[dict[str, Any]]:
+def _rendered(checked: CheckedConfig, run: str, defaults: Resources, services_of: str | None) -> list[dict[str, Any]]:
     framework, training_type, asked = checked.framework, checked.training_type, checked.keys.resources
     gpu = asked.gpu if asked.gpu is not None else defaults.gpu or 0
     variables = {"run": run, "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
@@ -135,7 +176,7 @@ def _rendered(checked: CheckedConfig, run: str, defaults: Resources) -> list[dic
         for item in manifests.render(template, variables)
     ]
     job, config_map = framework.get_job_name(training_type), framework.get_configmap_name(training_type)
-    return manifests.name_for_run(objects, run, job, config_map)
+    return manifests.name_for_run(objects, run, job, config_map, services_of)
 
 
 def _trainer(objects: list[dict[str, Any]], run: str, job_name: str) -> dict[str, Any]:
@@ -146,131 +187,11 @@ def _trainer(objects: list[dict[str, Any]], run: str, job_name: str) -> dict[str
     return jobs[0]
 
 
-def _resources_of(job: Mapping[str, Any], asked: Resources) -> Resources:
-    """What the trainer's container takes in the end, the template's own words included."""
-    limits = patch.trainer_container(job)["resources"]["limits"]
-    gpu = str(limits.get(GPU_RESOURCE, 0))
-    return asked._replace(gpu=int(gpu) if gpu.isdigit() else 0, cpu=limits.get("cpu"), memory=limits.get("memory"))
-
-
-def _completed(checked: CheckedConfig, resources: Resources) -> tuple[Config, list[str]]:
-    """The config with the keys that a run without GPUs needs, and a sentence about each."""
-    config, notes = checked.config, []
-    if resources.total_gpus == 0:
-        for key, value in checked.framework.defaults_without_gpu().items():
-            if not config.has(key):
-                config = config.with_value((key,), value, Origin("cw, because the run has no GPU"))
-                notes.append(f"no GPU, so {key}: {json.dumps(value)}")
-    return config, notes
-
-
-def _claims(job: Mapping[str, Any]) -> list[str]:
-    """Where the trainer mounts persistent volumes that it can write to."""
-    pod = job["spec"]["template"]["spec"]
-    claims = {volume["name"] for volume in pod.get("volumes") or [] if "persistentVolumeClaim" in volume}
-    mounts = patch.trainer_container(job).get("volumeMounts") or []
-    return [mount["mountPath"] for mount in mounts if mount["name"] in claims and not mount.get("readOnly")]
-
-
-def _output(config: Config, job: dict[str, Any], key: str, run: str, target: str) -> tuple[Config, str, list[Problem]]:
-    """The config with an absolute output folder: the user's, or one of the run's own, on a volume if there is one."""
-    claims = _claims(job)
-    given = config.get(key)
-    if not claims and not given:
-        _add_volume(job, {"name": "output", "emptyDir": {}}, "/cw/output")
-    root = claims[0] if claims else "/cw/output"
-    if not isinstance(given, str):
-        folder = f"{root}/{run}"
-    elif target == "local":
-        folder = os.path.abspath(os.path.expanduser(given))
-    else:
-        folder = os.path.normpath(os.path.join(root, given))
-    warnings = []
-    if target != "local" and not any(folder == claim or folder.startswith(f"{claim}/") for claim in claims):
-        message = f"{key} {folder} is on no volume: the model is lost when the pod ends"
-        remedy = f"add `volumes: {{CLAIM: {folder}}}` with a claim of yours"
-        warnings.append(config.problem((key,), message, remedy, warning=True))
-    origin = config.origin(key) if given else Origin("cw, one folder for each run")
-    return config.with_value((key,), folder, origin), folder, warnings
-
-
-def _files(
-    checked: CheckedConfig, config: Config, job: dict[str, Any], run: str, target: str
-) -> tuple[Config, list[dict[str, Any]]]:
-    """The config with the files that it names where the trainer finds them, and the ConfigMap that brings them."""
-    keys = checked.framework.file_keys(config, checked.training_type)
-    if target == "local":
-        return files.in_place(config, keys), []
-    mounts = [mount["mountPath"] for mount in patch.trainer_container(job).get("volumeMounts") or []]
-    config, travellers, problems = files.travelling(config, keys, mounts)
-    if errors(problems):
-        raise ConfigError(f"{config.source} names files that cannot travel; nothing was started", problems)
-    if not travellers.files:
-        return config, []
-    name = object_name(run, "files")
-    _add_volume(job, travellers.volume(name), files.FILES_PATH)
-    return config, [travellers.config_map(name)]
-
-
-def _add_volume(job: dict[str, Any], volume: Mapping[str, Any], path: str) -> None:
-    pod, main = job["spec"]["template"]["spec"], patch.trainer_container(job)
-    pod["volumes"] = [*(pod.get("volumes") or []), dict(volume)]
-    mount = {"name": volume["name"], "mountPath": path, **({} if "emptyDir" in volume else {"readOnly": True})}
-    main["volumeMounts"] = [*(main.get("volumeMounts") or []), mount]
-
-
-def _prepend_python_path(job: dict[str, Any], path: str) -> None:
-    env = patch.trainer_container(job)["env"]
-    own = next((entry["value"] for entry in env if entry["name"] == "PYTHONPATH" and "value" in entry), None)
-    env[:] = [entry for entry in env if entry["name"] != "PYTHONPATH"]
-    env.append({"name": "PYTHONPATH", "value": f"{path}:{own}" if own else path})
+def _labelled(item: Manifest, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """The object as part of the run; recipes are no run's own."""
+    shared = RECIPES in (item["metadata"].get("labels") or {})
+    return dict(item) if shared else patch.labelled(item, labels, annotations)
 
 
 def _in_namespace(item: Manifest, namespace: str | None) -> Manifest:
     return {**item, "metadata": {**item["metadata"], "namespace": namespace}} if namespace else item
-
-
-def _config_map(run: str, config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's own ConfigMap: the config that the trainer reads, and the record, which outlives the Job."""
-    rest = {key: value for key, value in record.items() if key != "given"}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": object_name(run, "config"), "labels": {RECORD: "true"}},
-        "data": {
-            CONFIG_FILE: to_yaml(dict(config)),
-            "given.yaml": record["given"],
-            "record.json": json.dumps(rest, indent=1, ensure_ascii=False) + "\n",
-        },
-    }
-
-
-def _record(
-    checked: CheckedConfig,
-    launch: Launch,
-    run: str,
-    objects: list[dict[str, Any]],
-    config: Mapping[str, Any],
-    output_dir: str,
-) -> dict[str, Any]:
-    """What a launch leaves behind for `list`, `describe`, `diff` and `rerun`."""
-    digest = hashlib.sha256(json.dumps([objects, dict(config)], sort_keys=True, default=str).encode())
-    schema = checked.framework.get_schema(checked.training_type)
-    return {
-        "run": run,
-        "framework": checked.framework.name,
-        "type": str(checked.training_type),
-        "target": launch.target,
-        "user": launch.user,
-        "name": launch.name,
-        "namespace": launch.namespace,
-        "config": checked.given.source,
-        "folder": os.path.abspath(checked.given.folder),
-        "given": checked.given.text,
-        "overrides": [{"key": item.key, "text": item.text, "flag": item.flag} for item in checked.overrides],
-        "output_dir": output_dir,
-        "cw": launch.version,
-        "schema": schema.subject if schema else None,
-        "commit": launch.commit,
-        "digest": f"sha256:{digest.hexdigest()}",
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -86,6 +87,13 @@ class Resources(NamedTuple):
         if self.gpu is not None:
             both[GPU_RESOURCE] = str(self.gpu)
         return {"limits": {**both, **dict(self.limits)}, "requests": {**both, **dict(self.requests)}}
+
+
+def resources_in(container: Mapping[str, Any], asked: Resources) -> Resources:
+    """What a container takes in the end, the template's own words included, where `asked` was asked for."""
+    limits = container["resources"]["limits"]
+    gpu = str(limits.get(GPU_RESOURCE, 0))
+    return asked._replace(gpu=int(gpu) if gpu.isdigit() else 0, cpu=limits.get("cpu"), memory=limits.get("memory"))
 
 
 def quantity(value: str | int | float) -> Fraction:

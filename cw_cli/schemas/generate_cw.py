@@ -25,6 +25,22 @@ class ResourcesBlock(BaseModel):
     limits: dict[str, str | int | float] = Field({}, description="What the container may use, by resource name.")
 
 
+class ServiceBlock(BaseModel):
+    """What one service of a run takes: a reward model, an inference server."""
+
+    model_config = ConfigDict(extra="forbid")
+    gpu: int | str | GpuRequest | None = Field(None, description="GPUs of each replica: 2, or with a type H100:2.")
+    cpu: int | float | str | None = Field(None, description="Processor cores of each replica.")
+    memory: int | str | None = Field(None, description='Memory of each replica: "32Gi".')
+    image: str | None = Field(None, description="Container image, where it is not the trainer's.")
+    replicas: int | None = Field(None, ge=1, le=1000, description="How many there are; requests spread over them.")
+    env: dict[str, str | int | float | bool | None] | None = Field(None, description="Environment variables.")
+    start_limit: int | str | None = Field(
+        None, description="How long the trainer waits for it to answer: 30m, 2h, or seconds."
+    )
+    pod: dict[str, Any] | None = Field(None, description="A patch to the pod specification, merged last.")
+
+
 class LaunchKeys(BaseModel):
     """Keys that say how a run is launched; they stand beside the framework's own keys in the same file."""
 
@@ -57,6 +73,15 @@ class LaunchKeys(BaseModel):
     labels: dict[str, str | int | float | bool] | None = Field(None, description="Labels on every object of the run.")
     annotations: dict[str, str | int | float | bool] | None = Field(
         None, description="Annotations on every object of the run."
+    )
+    services: dict[str, ServiceBlock | None] | None = Field(
+        None, description="What the run's services take, by role: `reward: {gpu: 1, memory: 32Gi, replicas: 2}`."
+    )
+    start_limit: int | str | None = Field(
+        None, description="How long services wait for the trainer to start before their GPUs are freed: 1h, 90m."
+    )
+    guard_image: str | None = Field(
+        None, description="Image of the small container that frees services' GPUs; it needs a shell and nslookup."
     )
     timeout: int | str | None = Field(None, description="Longest time that the run may take: 8h, 90m, 2d, or seconds.")
     retries: int | None = Field(None, ge=0, le=1000, description="How often a failed trainer is started again.")

@@ -15,8 +15,9 @@ from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema, read_keys
 from cw_cli.core.overrides import Override
-from cw_cli.core.plan import Launch, Plan, make_plan
+from cw_cli.core.plan import Plan, make_plan
 from cw_cli.core.problems import Problem
+from cw_cli.core.record import Launch
 from cw_cli.core.registry import FrameworkRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
