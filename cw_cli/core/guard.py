@@ -4,13 +4,15 @@ them when the trainer is gone."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cw_cli.core import manifests
+from cw_cli.core import manifests, patch
+from cw_cli.core.confinement import confined
 from cw_cli.core.launch_keys import LaunchKeys
-from cw_cli.core.names import object_name
-from cw_cli.core.roles import Role
+from cw_cli.core.names import ROLE, object_name
+from cw_cli.core.resources import GPU_RESOURCE
+from cw_cli.core.roles import GUARD, Role
 from cw_cli.core.shipped import shipped
 
 IMAGE = "busybox:1.36"
@@ -30,8 +32,8 @@ NEVER_HEALTHY = 3
 """Exit code of the gate when a service did not answer in time."""
 
 
-def guard_objects(run: str, keys: LaunchKeys) -> list[dict[str, Any]]:
-    """The guard's Job, and the names by which it and the trainer find each other."""
+def guard_objects(run: str, keys: LaunchKeys, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The names by which the guard and the trainer find each other, and the guard's Job; `labels` are the run's."""
     variables = {
         "run": run,
         "image": keys.guard_image or IMAGE,
@@ -40,7 +42,15 @@ def guard_objects(run: str, keys: LaunchKeys) -> list[dict[str, Any]]:
         "launch_limit": LAUNCH_LIMIT,
         "start_limit": start_limit(run, keys),
     }
-    return manifests.render(shipped("kubeconfigs") / "guard.yaml", variables)
+    *services, job = manifests.render(shipped("kubeconfigs") / "guard.yaml", variables)
+    template = job["spec"]["template"]
+    template["metadata"] = {"labels": patch.with_role({**labels, **keys.labels}, GUARD)}
+    # It may run anywhere, on a GPU node too if there is no other; the run's own taints are no obstacle to it.
+    gpu_nodes = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
+    template["spec"]["tolerations"] = [*keys.tolerations, gpu_nodes]
+    shared = {key: keys.pod[key] for key in ("imagePullSecrets", "priorityClassName") if key in keys.pod}
+    template["spec"].update(shared)
+    return [*services, patch.labelled(confined(job), {ROLE: GUARD}, {})]
 
 
 def start_limit(run: str, keys: LaunchKeys) -> int:

@@ -55,6 +55,7 @@ class _Parts(NamedTuple):
     """What a run is made of, before it is put together."""
 
     run: str
+    labels: Mapping[str, str]
     trainer: Trainer
     services: tuple[tuple[Role, list[dict[str, Any]]], ...]
     rest: tuple[dict[str, Any], ...]
@@ -85,7 +86,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     made = (make_service(service, checked, labels, trainer.image, gpu) for service in services)
     known = [template, *of_services(services)]
     rest = (confined(item) for item in objects if not any(item is other for other in known))
-    parts = _Parts(run, trainer, tuple(made), tuple(rest))
+    parts = _Parts(run, labels, trainer, tuple(made), tuple(rest))
     guard = object_name(run, GUARD) if _guarded(parts, launch) else None
     body = [_labelled(item, labels, keys.annotations) for item in _body(parts, checked, launch, guard)]
     record = make_record(checked, launch, run, body, trainer.config, trainer.output_dir)
@@ -136,7 +137,7 @@ def _body(parts: _Parts, checked: CheckedConfig, launch: Launch, guard: str | No
     if not launch.services_of and parts.services:
         services = [] if here else guards.network_policy(parts.run, shared=launch.services_only)
         services += [item for _, objects in parts.services for item in objects]
-    body = [*first, *(guards.guard_objects(parts.run, keys) if guard else []), *services]
+    body = [*first, *(guards.guard_objects(parts.run, keys, parts.labels) if guard else []), *services]
     body += [] if launch.services_only else [job]
     body += [guards.launched_mark(parts.run)] if guard else []
     # Here, the user's own home serves.

@@ -19,6 +19,7 @@ from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.trl import rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
+RLHF = TrainingType("rlhf")
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
 
 
@@ -43,7 +44,10 @@ class TRLFramework(BaseTrainingFramework):
         return f"cw-trl-train-{self._known(training_type)}"
 
     def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
-        return [self.kubeconfig_dir / "trl" / f"{self._known(training_type)}_job.yaml"]
+        folder = self.kubeconfig_dir / "trl"
+        if self._known(training_type) == RLHF:
+            return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
+        return [folder / f"{training_type}_job.yaml"]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
@@ -65,6 +69,10 @@ class TRLFramework(BaseTrainingFramework):
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
         count = gpu if gpu is not None else 0 if config.get("use_cpu") else 1
         return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        """One GPU for the reward model where the trainer has some; a small machine's worth where it has none."""
+        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu else Resources(gpu=0, cpu="1", memory="4Gi")
 
     def defaults_without_gpu(self) -> dict[str, Any]:
         # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.

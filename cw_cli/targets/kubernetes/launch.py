@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cw_cli.core.exceptions import TargetError
-from cw_cli.core.names import MANAGED_BY, RECORD, RUN, selector
+from cw_cli.core.names import MANAGED_BY, RECIPES, RECORD, ROLE, RUN, selector
+from cw_cli.core.roles import GUARD
 from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.pods import phase, waiting_reason
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
@@ -20,12 +23,16 @@ LAUNCHED = "cw.dev/launched"
 that died half-way."""
 LAUNCH = "cw.dev/launch"
 """Annotation on the run's ConfigMap that tells this launch from any other that wants the same name."""
-RECIPES = "cw.dev/recipes"
-"""Label on the recipes that runs share, and on the record of each run that uses them."""
 USED_BY = "cw.dev/used-by"
 """Annotation on shared recipes: the run that was launched with them last."""
 
+OPTIONAL = ("NetworkPolicy",)
+"""Kinds that a namespace may refuse to its users; the run works without."""
+
 LAUNCH_SECONDS = 60.0
+GUARD_SECONDS = 60.0
+"""That a guard may take to start; before it runs, nothing that holds a GPU is created."""
+GUARD_POLL = 0.3
 UNDO_SECONDS = 20.0
 
 
@@ -44,7 +51,7 @@ def launch(connection: Connection, plan: Plan) -> None:
     """
     attempt = _Attempt(connection, plan)
     try:
-        with connection.within(LAUNCH_SECONDS):
+        with connection.within(LAUNCH_SECONDS + (GUARD_SECONDS if plan.guard else 0.0)):
             attempt.create()
     except KeyboardInterrupt:
         left = attempt.undo()
@@ -68,6 +75,9 @@ class _Attempt:
         self.connection = connection
         self.run = plan.run
         self.record, *self.others = plan.objects
+        self.guard = plan.guard
+        self.guard_uid: str | None = None
+        """Of the guard's Job, to which the services belong, once there is one."""
         self.token = secrets.token_hex(8)
         self.claiming = False
         self.owner: str | None = None
@@ -83,13 +93,26 @@ class _Attempt:
         for item in self.others:
             self.doing = f"creating {_name(item)}"
             if RUN in item["metadata"]["labels"]:
-                self.created.append(item)
-                self.connection.apply(self._owned(item))
+                self._create_own(item)
             else:
                 # The annotation changes the object, so that nobody deletes it who looked for its users before us.
                 self.connection.apply(_with(item, annotations={USED_BY: self.run}))
         self.doing = f"marking {self.run} as launched"
         self.connection.merge("ConfigMap", self._record_name, {"metadata": {"annotations": {LAUNCHED: "true"}}})
+
+    def _create_own(self, item: Manifest) -> None:
+        self.created.append(item)
+        try:
+            made = self.connection.apply(self._owned(item))
+        except ApiError as error:
+            if error.status != 403 or item["kind"] not in OPTIONAL:
+                raise
+            self.created.remove(item)
+            return
+        if (item["kind"], item["metadata"]["name"]) == ("Job", self.guard):
+            self.guard_uid = made["metadata"]["uid"]
+            self.doing = "starting the guard, which frees the services when the trainer is gone,"
+            wait_for_guard(self.connection, self.run)
 
     def undo(self) -> list[str]:
         """Remove what was created, the last first; one failure or one more Ctrl-C keeps no other from being tried.
@@ -150,6 +173,8 @@ class _Attempt:
         if item["kind"] == "PersistentVolumeClaim":
             return item
         owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": self._record_name, "uid": self.owner}
+        if self.guard_uid and ROLE in item["metadata"]["labels"] and item["kind"] in ("Deployment", "Service"):
+            owner = {"apiVersion": "batch/v1", "kind": "Job", "name": str(self.guard), "uid": self.guard_uid}
         return _with(item, ownerReferences=[owner])
 
     def _remove(self, item: Manifest) -> None:
@@ -157,6 +182,21 @@ class _Attempt:
             self.connection.delete(item["kind"], item["metadata"]["name"])
         elif self.claiming and (uid := self.owner or self._ours()):
             self.connection.delete("ConfigMap", self._record_name, only={"uid": uid})
+
+
+def wait_for_guard(connection: Connection, run: str) -> None:
+    """Wait until the guard of `run` works; raises `TargetError` with what keeps it from that."""
+    guards = selector({RUN: run, ROLE: GUARD})
+    until = time.monotonic() + GUARD_SECONDS
+    while True:
+        pods = list(connection.list("Pod", labels=guards))
+        if any(phase(pod) == "Running" for pod in pods):
+            return
+        if time.monotonic() > until:
+            reason = next(filter(None, map(waiting_reason, pods)), "it has no pod")
+            hint = "It takes one small pod; `guard_image: IMAGE` names another image with a shell and nslookup."
+            raise TargetError(f"it did not start within {GUARD_SECONDS:.0f} seconds ({reason})", hint)
+        time.sleep(GUARD_POLL)
 
 
 def sweep(connection: Connection, digests: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from cw_cli.core.status import RunStatus
 from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.launch import LAUNCHED
 from cw_cli.targets.kubernetes.observe import jobless_status, run_status
+from cw_cli.targets.kubernetes.services import deployments_of, services_alone, with_services
 
 TRAINERS = selector({MANAGED_BY: "cw", ROLE: "trainer"})
 RECORDS = selector({MANAGED_BY: "cw", RECORD: "true"})
@@ -34,12 +35,22 @@ def list_runs(connection: Connection) -> list[RunStatus]:
     """Every run, newest first: those with a Job, and those of which the record is left."""
     with _no_collector():
         jobs = connection.list("Job", labels=TRAINERS, page=JOBS_A_PAGE)
-        runs = {status.name: status for status in map(run_status, jobs)}
+        services = _services(connection)
+        runs = {status.name: with_services(status, services.pop(status.name, ())) for status in map(run_status, jobs)}
+        runs.update({name: services_alone(name, deployments) for name, deployments in services.items()})
         seen = {object_name(name, "config") for name in runs}
         for record in _records(connection, [name for name in _record_names(connection) if name not in seen]):
             status = jobless_status(record, LAUNCHED in (record["metadata"].get("annotations") or {}))
             runs.setdefault(status.name, status)
     return sorted(runs.values(), key=lambda run: (run.created is not None, run.created, run.name), reverse=True)
+
+
+def _services(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """The Deployments of all runs, by run."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for item in deployments_of(connection):
+        found.setdefault(item["metadata"]["labels"].get(RUN, ""), []).append(item)
+    return found
 
 
 def _record_names(connection: Connection) -> Iterator[str]:

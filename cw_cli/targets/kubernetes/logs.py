@@ -12,10 +12,12 @@ from typing import Any
 
 from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import ROLE, RUN, selector
+from cw_cli.core.roles import TRAINER
 from cw_cli.targets.kubernetes.connection import ApiError, Connection
 from cw_cli.targets.kubernetes.observe import job_state
 from cw_cli.targets.kubernetes.pod_log import Line, read_pod
 from cw_cli.targets.kubernetes.pods import Pod, has_log, index
+from cw_cli.targets.kubernetes.services import deployments_of
 
 TAIL_LINES = 400
 """Enough to find the trainer's last progress and its last words."""
@@ -74,9 +76,11 @@ def _pods(connection: Connection, run: str, role: str | None) -> list[dict[str, 
 
 
 def _stream(pod: Pod) -> str:
-    """What goes on from pod to pod: one node of one role."""
+    """What goes on from pod to pod: one node of the trainer. Each pod of a service is one of its own."""
     role, number = str(pod["metadata"]["labels"].get(ROLE, "")), index(pod)
-    return role if number is None else f"{role}-{number}"
+    if role == TRAINER:
+        return role if number is None else f"{role}-{number}"
+    return f"{role}-{pod['metadata']['name'].rpartition('-')[2]}"
 
 
 def _read(connection: Connection, run: str, role: str | None, tail: int | None) -> Iterator[str]:
@@ -127,7 +131,7 @@ def _heading(attempt: int, pod: Pod) -> str:
 
 def _followed(connection: Connection, run: str, role: str | None, tail: int | None) -> Iterator[str]:
     """Everything until the run has ended and all of it was read."""
-    if _nodes(connection, run) > 1 or (role != "trainer" and len(_roles(connection, run)) > 1):
+    if _nodes(connection, run) > 1 or role != TRAINER:
         return _Followed(connection, run, role, tail).lines()
     return _followed_alone(connection, run, role, tail)
 
@@ -139,7 +143,7 @@ def _nodes(connection: Connection, run: str) -> int:
 
 def _over(connection: Connection, run: str) -> bool:
     job = connection.get("Job", run)
-    return job is None or job_state(job)[0].ended
+    return job_state(job)[0].ended if job else not deployments_of(connection, run)
 
 
 def _followed_alone(connection: Connection, run: str, role: str | None, tail: int | None) -> Iterator[str]:

@@ -34,6 +34,14 @@ RIGHTS = (
         ("get", "list", "create", "patch", "delete"),
         "the config, record, recipes and small files of each run",
     ),
+    Right("apps", "deployments", ("get", "list", "create", "patch", "delete"), "the services of a run: a reward model"),
+    Right(
+        "networking.k8s.io",
+        "networkpolicies",
+        ("list", "create", "patch", "delete"),
+        "that only cw's own pods reach the services",
+        optional=True,
+    ),
     Right("", "services", ("list", "create", "patch", "delete"), "the names under which a run's pods find each other"),
     Right(
         "", "pods", ("get", "list", "patch"), "state, progress and node of a run's pods; a time limit to cancel them"

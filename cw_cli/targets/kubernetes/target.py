@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cw_cli.core.exceptions import RunNotFoundError
 from cw_cli.core.names import (
     MANAGED_BY,
+    RECIPES,
     RECORD,
     ROLE,
     RUN,
@@ -19,15 +20,17 @@ from cw_cli.core.names import (
 )
 from cw_cli.core.problems import Problem
 from cw_cli.core.progress import observe
+from cw_cli.core.roles import GUARD
 from cw_cli.core.status import RunStatus
 from cw_cli.core.verdict import Verdict
 from cw_cli.targets.kubernetes import launch as launching
-from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.connection import ApiError, Connection
 from cw_cli.targets.kubernetes.details import with_details
 from cw_cli.targets.kubernetes.listing import list_runs, run_names
 from cw_cli.targets.kubernetes.logs import read_logs, tail_of
 from cw_cli.targets.kubernetes.observe import CANCELLED, jobless_status, newest_first, run_status
 from cw_cli.targets.kubernetes.pods import has_log, telling_pod
+from cw_cli.targets.kubernetes.services import deployments_of, restart, scale, services_alone, with_services
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan
@@ -74,13 +77,14 @@ class KubernetesTarget:
     def status(self, run: str) -> RunStatus:
         """One run, observed now."""
         job = self.connection.get("Job", run)
+        deployments = deployments_of(self.connection, run)
         if job is None:
             record = self._record(run)
-            return jobless_status(record, _launched(record))
+            return services_alone(run, deployments) if deployments else jobless_status(record, _launched(record))
         pods = self.pods(run)
         told = telling_pod(pods)
         log = tail_of(self.connection, told["metadata"]["name"]) if told and has_log(told) else []
-        return run_status(job, observe(log), pods)
+        return with_services(run_status(job, observe(log), pods), deployments)
 
     def record(self, run: str) -> Mapping[str, Any]:
         """The record that the plan left."""
@@ -94,18 +98,24 @@ class KubernetesTarget:
         return explain_run(self.connection, run, self.connection.get("Job", run), lambda: self._record(run))
 
     def logs(self, run: str, *, role: str | None, follow: bool, tail: int | None) -> Iterator[str]:
-        """Lines of the run's log, attempt after attempt; with `follow` until the run has ended."""
-        self._known(run)
-        return read_logs(self.connection, run, role=role, follow=follow, tail=tail)
-
-    def cancel(self, run: str) -> bool:
-        """Stop the run, keep its record, and its logs if it had begun; False when it had ended already."""
+        """Lines of the run's log, attempt after attempt; with `follow` until the run has ended. Without a role the
+        trainer's, or those of services that have none."""
         job = self.connection.get("Job", run)
         if job is None:
             self._record(run)
-            return False
+        elif role is None:
+            role = "trainer"
+        return read_logs(self.connection, run, role=role, follow=follow, tail=tail)
+
+    def cancel(self, run: str) -> bool:
+        """Stop the run and free its services, keep its record, and its logs if it had begun; False when it had ended
+        already."""
+        job = self.connection.get("Job", run)
+        if job is None:
+            self._record(run)
+            return self._end_services(run)
         if run_status(job).state.ended:
-            return False
+            return self._end_services(run)
         running = [pod for pod in self.pods(run) if (pod.get("status") or {}).get("phase") == "Running"]
         spec: dict[str, Any]
         if running:
@@ -118,7 +128,27 @@ class KubernetesTarget:
         for pod in running:
             # A pod that is deleted takes its log along; one whose time is over stays, and its trainer gets SIGTERM.
             self.connection.merge("Pod", pod["metadata"]["name"], {"spec": {"activeDeadlineSeconds": 1}})
+        self._end_services(run)
         return True
+
+    def _end_services(self, run: str) -> bool:
+        """Delete what holds GPUs beside the trainer; False when there is nothing."""
+        deployments = deployments_of(self.connection, run)
+        for item in deployments:
+            self.connection.delete("Deployment", item["metadata"]["name"], only={"uid": item["metadata"]["uid"]})
+        if deployments:
+            self.connection.delete("Job", object_name(run, GUARD))
+        return bool(deployments)
+
+    def restart(self, run: str, role: str) -> None:
+        """Replace the processes of a service; raises `TargetError` for what is none."""
+        self._known(run)
+        restart(self.connection, run, role)
+
+    def scale(self, run: str, role: str, replicas: int) -> None:
+        """Change how many replicas a service has; raises `TargetError` for what is none."""
+        self._known(run)
+        scale(self.connection, run, role, replicas)
 
     def delete(self, runs: Sequence[str]) -> Sequence[str]:
         """Stop the runs and forget them; returns a line for each thing that was deleted."""
@@ -128,15 +158,24 @@ class KubernetesTarget:
             self._known(run)
             found = [
                 (kind, item)
-                for kind in ("Job", "Service", "ConfigMap")
-                for item in self.connection.list(kind, labels=selector({MANAGED_BY: "cw", RUN: run}), metadata=True)
+                for kind in ("Job", "Deployment", "Service", "NetworkPolicy", "ConfigMap")
+                for item in self._own(kind, run)
             ]
             # The record goes last: until then the run can be seen, and deleted again.
             for kind, item in sorted(found, key=lambda pair: RECORD in pair[1]["metadata"]["labels"]):
-                recipes.add(item["metadata"]["labels"].get(launching.RECIPES, ""))
+                recipes.add(item["metadata"]["labels"].get(RECIPES, ""))
                 if self.connection.delete(kind, item["metadata"]["name"], only={"uid": item["metadata"]["uid"]}):
                     deleted.append(f"{kind.lower()}/{item['metadata']['name']}")
         return [*deleted, *launching.sweep(self.connection, recipes - {""})]
+
+    def _own(self, kind: str, run: str) -> Sequence[Mapping[str, Any]]:
+        """The run's objects of a kind; none of a kind at which we may not look."""
+        try:
+            return [*self.connection.list(kind, labels=selector({MANAGED_BY: "cw", RUN: run}), metadata=True)]
+        except ApiError as error:
+            if error.status != 403 or kind not in launching.OPTIONAL:
+                raise
+            return []
 
     def pods(self, run: str) -> Sequence[Mapping[str, Any]]:
         """The pods of the run's trainer, newest first."""
