@@ -85,13 +85,13 @@ class Fit(NamedTuple):
 def read_capacity(connection: Connection) -> Capacity | None:
     """Nodes and live pods; None when nodes may not be seen."""
     try:
-        nodes = tuple(_node(item) for item in connection.pages("/api/v1/nodes"))
+        nodes = tuple(_node(item) for item in connection.items("/api/v1/nodes"))
     except ApiError as error:
         if error.status != 403:
             raise
         return None
     try:
-        pods, complete = list(connection.pages("/api/v1/pods", fields=_LIVE)), True
+        pods, complete = list(connection.items("/api/v1/pods", fields=_LIVE)), True
     except ApiError as error:
         if error.status != 403:
             raise

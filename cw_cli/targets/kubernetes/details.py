@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,12 +11,14 @@ from cw_cli.core.progress import Observed, observe
 from cw_cli.core.status import RunStatus, State
 from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.logs import tail_of
-from cw_cli.targets.kubernetes.pods import index, waiting_reason
+from cw_cli.targets.kubernetes.pods import index
 
 FOLLOWED = 20
 """So many running runs are asked for their progress."""
 LOG_LINES = 200
 _AT_ONCE = 8
+_STATUS, _NODE = 2, 6
+"""Columns of a table of pods."""
 _TRAINERS = selector({MANAGED_BY: "cw", ROLE: "trainer"})
 
 
@@ -38,8 +40,11 @@ def _waiting_reasons(connection: Connection, pending: Sequence[str]) -> dict[str
     """From one list of all pending pods; of runs that have none, from one list of what was refused."""
     if not pending:
         return {}
-    pods = list(connection.list("Pod", labels=_TRAINERS, fields="status.phase=Pending"))
-    reasons = {_run_of(pod): waiting_reason(pod) for pod in pods}
+    waiting = set(pending)
+    reasons = {}
+    for cells in connection.table("Pod", labels=_TRAINERS, fields="status.phase=Pending"):
+        if run := _run_of_name(str(cells[0]), waiting):
+            reasons[run] = _reason_in(cells)
     if any(run not in reasons for run in pending):
         fields = "reason=FailedCreate,involvedObject.kind=Job"
         refused = {event["involvedObject"]["name"]: event for event in connection.list("Event", fields=fields)}
@@ -48,6 +53,18 @@ def _waiting_reasons(connection: Connection, pending: Sequence[str]) -> dict[str
                 quota = "exceeded quota" in str(refused[run].get("message"))
                 reasons[run] = "QuotaExceeded" if quota else "PodRefused"
     return {run: reasons[run] for run in pending if reasons.get(run)}
+
+
+def _run_of_name(pod: str, runs: Container[str]) -> str:
+    """The run whose trainer's pod has this name: `<run>-<5 letters>`, or `<run>-<node>-<5 letters>`."""
+    job = pod.rpartition("-")[0]
+    return next((name for name in (job, job.rpartition("-")[0]) if name in runs), "")
+
+
+def _reason_in(cells: Sequence[Any]) -> str:
+    """What a row of `kubectl get pods -o wide` says that the pod waits for."""
+    status, node = str(cells[_STATUS]), str(cells[_NODE])
+    return "Unschedulable" if status == "Pending" and node == "<none>" else status
 
 
 def _progress(connection: Connection, running: Sequence[str]) -> dict[str, Observed]:

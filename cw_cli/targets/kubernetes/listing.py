@@ -17,10 +17,8 @@ from cw_cli.targets.kubernetes.services import deployments_of, services_alone, w
 TRAINERS = selector({MANAGED_BY: "cw", ROLE: "trainer"})
 RECORDS = selector({MANAGED_BY: "cw", RECORD: "true"})
 
-JOBS_A_PAGE = 250
+JOBS_A_PAGE = 200
 """A Job is some 6 kB of JSON, and ten times that once it is read: this keeps the memory down."""
-NAMES_A_PAGE = 2000
-NAMES_ONLY = "application/json;as=Table;g=meta.k8s.io;v=v1"
 FEW = 10
 """As many records as are read one by one."""
 
@@ -55,11 +53,7 @@ def _services(connection: Connection) -> dict[str, list[dict[str, Any]]]:
 
 def _record_names(connection: Connection) -> Iterator[str]:
     """The names of the records: as a table without objects, which is a tenth of their metadata."""
-    path = connection.path("ConfigMap")
-    table = connection.pages(
-        path, labels=RECORDS, accept=NAMES_ONLY, page=NAMES_A_PAGE, rows="rows", more={"includeObject": "None"}
-    )
-    return (row["cells"][0] for row in table)
+    return (cells[0] for cells in connection.table("ConfigMap", labels=RECORDS))
 
 
 def _records(connection: Connection, names: list[str]) -> Iterator[dict[str, Any]]:
