@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cw_cli.core.framework import BaseTrainingFramework, TrainingType
     from cw_cli.core.overrides import Override
     from cw_cli.core.plan import Plan
+    from cw_cli.core.problems import Problem
     from cw_cli.core.status import RunStatus
     from cw_cli.targets.base import Target
 
@@ -72,13 +73,16 @@ def plan(
     target: str | None = None,
     name: str | None = None,
     namespace: str | None = None,
+    services_only: bool = False,
+    services_of: str | None = None,
     flags: Sequence[str] = (),
     **keys: Any,
 ) -> Plan:
     """Everything that launching `config` would do, as one value; nothing is started and no cluster is asked.
 
-    `target` is `kubernetes` or `local`; without it the settings, and then what there is, decide. Raises `ConfigError`
-    with every mistake of the config.
+    `target` is `kubernetes` or `local`; without it the settings, and then what there is, decide. `services_only`
+    leaves the trainer out; `services_of` is the full name of a run whose services the trainer shall use. Raises
+    `ConfigError` with every mistake of the config.
     """
     from cw_cli import __version__
     from cw_cli.core.plan import make_plan
@@ -97,6 +101,8 @@ def plan(
         version=__version__,
         commit=commit_of(Path(checked.given.source).absolute().parent),
         note=note,
+        services_only=services_only,
+        services_of=services_of,
     )
     return make_plan(checked, launch)
 
@@ -118,12 +124,13 @@ def target_of(plan: Plan, context: str | None = None) -> Target:
     return open_target(plan.target, Where(context or _settled().context, plan.record["namespace"]))
 
 
-def check_target(plan: Plan, target: Target) -> None:
-    """Raise `ConfigError` with everything that the target has against the plan."""
-    problems = errors(target.check(plan))
-    if problems:
+def check_target(plan: Plan, target: Target) -> list[Problem]:
+    """What the target warns of; raises `ConfigError` with everything that it has against the plan."""
+    problems = target.check(plan)
+    if errors(problems):
         where = "on this machine" if plan.target == "local" else "on the cluster"
         raise ConfigError(f"this run cannot start {where}; nothing was started", problems)
+    return problems
 
 
 def targets(where: Where = ANYWHERE) -> Iterator[Target]:
@@ -190,6 +197,8 @@ def plan_again(
         target=record["target"],
         name=name or record["name"],
         namespace=where.namespace or record["namespace"],
+        services_only=record.get("services_only", False),
+        services_of=record.get("services_of"),
         flags=flags,
     )
 

@@ -31,14 +31,14 @@ def main() -> int:
             announce({"event": "preempted", "step": leaving.step})
         raise
     except RefusedError as refusal:
-        tell_guard()  # another attempt would be refused too
+        tell_guard("ended")  # another attempt would be refused too
         return end_with(one_line(refusal), MISUSED)
     except KeyboardInterrupt:
         return end_with("interrupted", INTERRUPTED)
     except Exception as failure:  # the boundary: whatever went wrong, the last line says it in one sentence
         traceback.print_exc()
         return end_with(f"{type(failure).__name__}: {one_line(failure)} ({origin(failure.__traceback__)})", FAILED)
-    tell_guard()
+    tell_guard("ended")
     return 0
 
 

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.errors import show_warnings
 from cw_cli.cli.options import (
     Context,
     Cpu,
@@ -29,6 +30,7 @@ from cw_cli.cli.options import (
 )
 from cw_cli.core.exceptions import UsageError
 from cw_cli.core.registry import BUILT_IN
+from cw_cli.targets.choice import Where
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -77,6 +79,10 @@ def command(
     namespace: Namespace = None,
     context: Context = None,
     set_: Overrides = None,
+    services: Annotated[bool, typer.Option("--services", help="Start the services alone; they stay.")] = False,
+    use_services: Annotated[
+        str | None, typer.Option("--use-services", metavar="RUN", help="Train against the services of that run.")
+    ] = None,
     local: Local = False,
     detach: Detach = False,
     follow: Follow = False,
@@ -89,6 +95,8 @@ def command(
     assert ctx.parent is not None
     if dry_run not in (None, "client"):
         raise UsageError(f"--dry-run={dry_run} is not possible", "Write --dry-run; it asks no cluster.")
+    if services and use_services:
+        raise UsageError("--services and --use-services say opposite things", "Keep one of them.")
     plan = api.plan(
         str(ctx.parent.info_name),
         str(ctx.info_name),
@@ -97,6 +105,8 @@ def command(
         target="local" if local else "kubernetes" if dry_run else None,
         name=name,
         namespace=namespace,
+        services_only=services,
+        services_of=api.find_run(use_services, Where(context, namespace))[1] if use_services else None,
         flags=ctx.meta["flags"],
     )
     start(
@@ -137,7 +147,7 @@ def start(
     from cw_cli import api
 
     target = api.target_of(plan, context)
-    api.check_target(plan, target)
+    show_warnings(api.check_target(plan, target))
     target.launch(plan, attached=stay)
     if not stay:
         report.show_started(plan)

@@ -30,7 +30,10 @@ def show_plan(plan: Plan, *, dry_run: bool) -> None:
     echo(f"  what     {plan.framework} {plan.training_type}, {plan.record['config']}")
     echo(f"  where    {_where(plan)}")
     for role in plan.roles:
-        echo(f"  {role.name:<8} {resources_in_words(role.resources)}")
+        several = f"{role.replicas} replicas, each " if role.replicas > 1 else ""
+        echo(f"  {role.name:<8} {several}{resources_in_words(role.resources)}")
+    if len(plan.roles) > 1 and plan.total_gpus:
+        echo(f"  in all   {plan.total_gpus} GPUs")
     if plan.target != "local":
         echo(f"  image    {plan.image}")
         echo(f"  output   {plan.output_dir}")
@@ -77,6 +80,12 @@ def print_objects(objects: Sequence[Manifest], output: str | None) -> None:
 def show_started(plan: Plan) -> None:
     """What to do next, after a launch that is not followed."""
     say("started", plan.run, "green")
+    if plan.record["services_only"]:
+        for role in plan.roles:
+            echo(f"  {role.name:<8} {(role.health or role.workload).rpartition('/')[0] or role.health}")
+        other = f"cw {plan.framework} {plan.training_type} CONFIG --use-services {plan.run}"
+        say("hint", f"Train against them: {other}. They hold their GPUs until cw delete {plan.run}.", "cyan")
+        return
     say("hint", f"Follow it with cw logs {plan.run} -f; stop it with cw cancel {plan.run}.", "cyan")
 
 

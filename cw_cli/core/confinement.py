@@ -63,7 +63,9 @@ def confined_pod(pod: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, 
         own = {container["name"]: container for container in result.get(kind) or []}
         for container in said[kind]:
             below = own.setdefault(container["name"], {"name": container["name"]})
-            below["securityContext"] = _filled(below.get("securityContext"), _container_security(container))
+            below["securityContext"] = _filled(
+                below.get("securityContext"), _container_security(container.get("securityContext") or {})
+            )
         result[kind] = list(own.values())
     return merged(result, patch)
 
@@ -81,8 +83,12 @@ def _pod_security(pod: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _container_security(container: Mapping[str, Any]) -> dict[str, Any]:
-    said = container.get("securityContext") or {}
+def container_security(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The security context of a container that says this much itself."""
+    return _filled(said, _container_security(said))
+
+
+def _container_security(said: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {"capabilities": {"drop": ["ALL"]}}
     if not said.get("privileged") and "SYS_ADMIN" not in ((said.get("capabilities") or {}).get("add") or []):
         defaults["allowPrivilegeEscalation"] = False  # Kubernetes refuses it beside those two

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cw_cli.core import manifests, patch
-from cw_cli.core.confinement import confined
+from cw_cli.core.confinement import confined, container_security
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.names import ROLE, object_name
 from cw_cli.core.resources import GPU_RESOURCE
@@ -19,6 +19,8 @@ IMAGE = "busybox:1.36"
 PORT = 7000
 GRACE = 15
 """Seconds that the trainer's name may be gone before its services are freed."""
+UNSEEN_GRACE = 40
+"""The same for a trainer that said that it starts and whose name was never seen."""
 GRACE_BETWEEN_ATTEMPTS = 900
 """The same where the trainer may be started again: a back-off takes up to six minutes, and a node is looked for."""
 LAUNCH_LIMIT = 300
@@ -37,6 +39,7 @@ def guard_objects(run: str, keys: LaunchKeys, labels: Mapping[str, str]) -> list
         "image": keys.guard_image or IMAGE,
         "port": PORT,
         "grace": GRACE_BETWEEN_ATTEMPTS if keys.retries else GRACE,
+        "unseen_grace": GRACE_BETWEEN_ATTEMPTS if keys.retries else UNSEEN_GRACE,
         "launch_limit": LAUNCH_LIMIT,
         "start_limit": start_limit(run, keys),
     }
@@ -84,7 +87,7 @@ def gate(roles: Sequence[Role], image: str, guard: str | None) -> dict[str, Any]
         "image": image,
         "command": ["python3", "-m", "cw_train.wait_for", *waits],
         "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}, *env],
-        "securityContext": {"readOnlyRootFilesystem": True},
+        "securityContext": container_security({"readOnlyRootFilesystem": True}),
         "resources": {
             "requests": {"cpu": "50m", "memory": "64Mi"},
             "limits": {"cpu": "500m", "memory": "256Mi"},

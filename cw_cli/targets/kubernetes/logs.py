@@ -27,11 +27,12 @@ LOOK_SECONDS = 5.0
 WAITING_LINES = 10_000
 
 
-def tail_of(connection: Connection, pod: str, lines: int = TAIL_LINES) -> list[str]:
-    """The pod's last lines; none when its log is gone."""
+def tail_of(connection: Connection, pod: str, lines: int = TAIL_LINES, *, container: str | None = None) -> list[str]:
+    """The last lines of a pod's container, its only one if it is not named; none when the log is gone."""
     path = connection.path("Pod", pod, "log")
+    query = {"tailLines": str(lines), **({"container": container} if container else {})}
     try:
-        data = b"".join(connection.stream(path, {"tailLines": str(lines)}, quiet=20.0))
+        data = b"".join(connection.stream(path, query, quiet=20.0))
     except ApiError as error:
         if error.status in (400, 404):
             return []

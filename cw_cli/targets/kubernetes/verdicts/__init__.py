@@ -17,6 +17,7 @@ from cw_cli.targets.kubernetes.verdicts.evidence import Evidence, gather
 from cw_cli.targets.kubernetes.verdicts.queues import explain_queue
 from cw_cli.targets.kubernetes.verdicts.refusals import explain_refusal
 from cw_cli.targets.kubernetes.verdicts.scheduling import explain_placement
+from cw_cli.targets.kubernetes.verdicts.services import explain_services
 from cw_cli.targets.kubernetes.verdicts.unknown import explain_unknown
 
 
@@ -26,7 +27,13 @@ def explain_run(
     """One sentence that says what, one that says what to do."""
     if job is None:
         return explain_record(run, record())
-    return explain_evidence(gather(connection, run, job))
+    seen = gather(connection, run, job)
+    return (None if _decided(seen) else explain_services(connection, seen)) or explain_evidence(seen)
+
+
+def _decided(seen: Evidence) -> bool:
+    """Whether somebody ended the run, whatever its services did."""
+    return seen.state is State.SUCCEEDED or seen.reason in ("cancelled", "DeadlineExceeded")
 
 
 def explain_record(run: str, record: Mapping[str, Any]) -> Verdict:

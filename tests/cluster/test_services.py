@@ -1,0 +1,247 @@
+"""Runs with services on the real node: whoever watches, their GPUs are free when the trainer is gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cw_cli.core.checks import check_config
+from cw_cli.core.config import Config, parse_config
+from cw_cli.core.framework import BaseTrainingFramework, TrainingType
+from cw_cli.core.overrides import Override
+from cw_cli.core.plan import Plan, make_plan
+from cw_cli.core.record import Launch
+from cw_cli.core.resources import Resources
+from cw_cli.core.status import State
+from cw_cli.targets.kubernetes.target import KubernetesTarget
+
+from .conftest import Cluster, Run
+
+# The first test of a session builds the image, which takes minutes.
+pytestmark = pytest.mark.timeout(1800)
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: lab-scorer-service}
+spec:
+  selector: {app: scorer}
+  ports: [{port: 8000}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: lab-scorer}
+spec:
+  selector: {matchLabels: {app: scorer}}
+  template:
+    metadata: {labels: {app: scorer}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+        - name: scorer
+          image: busybox:1.36
+          command: [sh, -c, "mkdir -p /tmp/www && touch /tmp/www/health && exec httpd -f -p 8000 -h /tmp/www"]
+          ports: [{containerPort: 8000}]
+          readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 1}
+"""
+TRAINER = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: lab-train}
+spec:
+  template:
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: trainer
+          command: [sh, -c, {{ script }}]
+          env: [{name: SCORER, value: "http://lab-scorer-service:8000"}]
+"""
+FREE_WITHIN = 60.0
+
+
+class Lab(BaseTrainingFramework):
+    """A trainer that runs a shell script, and a service beside it."""
+
+    def __init__(self, folder: Path, image: str, script: str) -> None:
+        super().__init__("lab", folder)
+        self.image = image
+        (folder / "service.yaml").write_text(SERVICE)
+        (folder / "trainer.yaml").write_text(TRAINER.replace("{{ script }}", json.dumps(script)))
+
+    def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
+        return True
+
+    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
+        return config_data
+
+    def get_configmap_name(self, training_type: TrainingType) -> str:
+        return "lab-train-config"
+
+    def get_job_name(self, training_type: TrainingType) -> str:
+        return "lab-train"
+
+    def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
+        return [self.kubeconfig_dir / "service.yaml", self.kubeconfig_dir / "trainer.yaml"]
+
+    def get_default_image(self) -> str:
+        return self.image
+
+    def default_resources(self, config: Config, gpu: int | None) -> Resources:
+        return Resources(gpu=gpu or 0, cpu="100m", memory="256Mi")
+
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        return Resources(gpu=1, cpu="50m", memory="64Mi")
+
+
+class Services:
+    """Launches of the lab's framework in the test's namespace, and what the cluster says of them."""
+
+    def __init__(self, namespace: str, kube: Callable[..., Any], image: str, folder: Path) -> None:
+        self.kube, self.image, self.folder, self.namespace = kube, image, folder, namespace
+        self.target = KubernetesTarget.open(None, namespace)
+
+    def plan(self, script: str, *overrides: str, **launch: Any) -> Plan:
+        framework = Lab(self.folder, self.image, script)
+        typed = [Override(*item.split("=", 1), item) for item in overrides]
+        config = check_config(framework, TrainingType.GRPO, parse_config("a: 1\n", "lab.yaml"), typed)
+        return make_plan(config, Launch("kubernetes", "tester", namespace=self.namespace, **launch))
+
+    def launch(self, script: str, *overrides: str, **how: Any) -> str:
+        plan = self.plan(script, *overrides, **how)
+        self.target.launch(plan, attached=False)
+        return plan.run
+
+    def until(self, what: Callable[[], Any], limit: float) -> float:
+        begin = time.monotonic()
+        while not what():
+            assert time.monotonic() - begin < limit, self.kube("get", "all,events")
+            time.sleep(0.5)
+        return time.monotonic() - begin
+
+    def state(self, run: str) -> State:
+        return self.target.status(run).state
+
+    def holders(self) -> list[str]:
+        """Pods that hold a GPU."""
+        pods = self.kube("get", "pods", "-o", "json")["items"]
+        return [
+            pod["metadata"]["name"]
+            for pod in pods
+            if pod["status"]["phase"] in ("Pending", "Running")
+            and any("nvidia.com/gpu" in (item["resources"].get("limits") or {}) for item in pod["spec"]["containers"])
+        ]
+
+    def free(self) -> bool:
+        return not self.holders()
+
+
+@pytest.fixture
+def services(
+    cluster: Cluster,
+    namespace: str,
+    kube: Callable[..., Any],
+    trl_image: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Services:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    return Services(namespace, kube, trl_image, tmp_path)
+
+
+def test_services_end_with_a_trainer_that_succeeds(services: Services, cw: Callable[..., Run]) -> None:
+    run = services.launch(
+        'python3 -c \'import os,urllib.request as r; print(r.urlopen(os.environ["SCORER"]+"/health").status)\'; sleep 8'
+    )
+    services.until(lambda: services.state(run) is State.RUNNING, 60)
+    assert [role.role for role in services.target.status(run).roles] == ["trainer", "scorer"]
+    services.until(lambda: services.state(run) is State.SUCCEEDED, 60)
+    took = services.until(services.free, FREE_WITHIN)
+    print(f"GPUs free {took:.0f} s after the trainer's end")
+    assert cw("logs", run).out.split() == ["200"]
+    services.until(lambda: services.kube("get", "jobs", "-o", "name").split() == [f"job.batch/{run}"], 20)
+
+
+@pytest.mark.parametrize(
+    ("script", "overrides"),
+    [("sleep 5; exit 1", ()), ("kill -9 $$", ()), ("sleep 100", ("timeout=12s",))],
+    ids=["fails", "is killed", "is out of time"],
+)
+def test_services_end_with_a_trainer_that(services: Services, script: str, overrides: tuple[str, ...]) -> None:
+    run = services.launch(script, *overrides)
+    services.until(lambda: services.state(run) is State.FAILED, 90)
+    services.until(services.free, FREE_WITHIN)
+
+
+def test_services_end_with_a_trainer_that_is_evicted(services: Services) -> None:
+    run = services.launch("sleep 1000")
+    services.until(lambda: services.state(run) is State.RUNNING, 60)
+    services.kube("delete", "pod", "--selector", f"cw.dev/run={run},cw.dev/role=trainer", "--grace-period=0", "--force")
+    services.until(services.free, FREE_WITHIN)
+    assert services.state(run) is State.FAILED
+
+
+def test_a_service_that_never_answers_is_named_and_everything_is_freed(
+    services: Services, cw: Callable[..., Run]
+) -> None:
+    run = services.launch("echo never", "services.scorer.start_limit=6s", "services.scorer.env.PATH=/nowhere")
+    services.until(lambda: services.state(run) is State.FAILED, 60)
+    services.until(services.free, FREE_WITHIN)
+    said = cw("why", run)
+    assert "scorer service did not answer within" in said.out
+
+
+def test_a_service_that_dies_comes_back_and_the_trainer_goes_on(services: Services) -> None:
+    ask = (
+        "wget -q -O /dev/null $SCORER/health"
+        if False
+        else (
+            "python3 -c 'import os,time,urllib.request as r\n"
+            "for tries in range(60):\n"
+            "    time.sleep(1)\n"
+            '    try: answer = r.urlopen(os.environ["SCORER"] + "/health", timeout=2).status\n'
+            "    except OSError as error: print(error, flush=True); lost = True; continue\n"
+            "    print(answer, flush=True)\n"
+            '    if "lost" in globals(): break\n'
+            "else: raise SystemExit(1)'"
+        )
+    )
+    run = services.launch(ask)
+    services.until(lambda: services.state(run) is State.RUNNING, 60)
+    services.kube("delete", "pod", "--selector", f"cw.dev/run={run},cw.dev/role=scorer", "--grace-period=0", "--force")
+    services.until(lambda: services.state(run).ended, 90)
+    assert services.state(run) is State.SUCCEEDED
+
+
+def test_services_whose_trainer_cannot_be_placed_are_freed(services: Services) -> None:
+    """Two runs on eight GPUs, each of whose services keep the other's trainer from starting: one of them gives up."""
+    runs = [services.launch("sleep 1", "gpu=6", "start_limit=12s", name=name) for name in ("one", "two")]
+    services.until(lambda: any(services.state(run) is State.SUCCEEDED for run in runs), 120)
+    services.until(services.free, 180)
+    assert {services.state(run) for run in runs} <= {State.SUCCEEDED, State.FAILED}
+
+
+def test_cancel_and_delete_free_the_services(services: Services, cw: Callable[..., Run]) -> None:
+    run = services.launch("echo begun; sleep 1000")
+    services.until(lambda: services.state(run) is State.RUNNING, 60)
+    assert cw("cancel", run).code == 0
+    services.until(services.free, 30)
+    assert "begun" in cw("logs", run).out
+    done = cw("delete", run, "--yes")
+    assert done.code == 0, done.err
+    left = services.kube("get", "all,configmaps,networkpolicies", "--selector", f"cw.dev/run={run}", "-o", "name")
+    services.until(
+        lambda: (
+            not left.split()
+            or not services.kube(
+                "get", "all,configmaps,networkpolicies", "--selector", f"cw.dev/run={run}", "-o", "name"
+            ).split()
+        ),
+        30,
+    )
