@@ -119,7 +119,7 @@ def test_the_wait_is_explained(machine: Machine) -> None:
     pids(machine, "one", "reward")
     eventually(lambda: "503" in machine.target.why("one").sentence, "the answer is not told")
     verdict, status = machine.target.why("one"), machine.target.status("one")
-    assert verdict.sentence == "It is waiting for reward to answer: it answers 503 Service Unavailable."
+    assert verdict.sentence == "The trainer waits for the reward service: it answers 503 Service Unavailable."
     assert verdict.remedy == "Read its log: cw logs one --role reward"
     assert (status.state, status.reason) == (State.PENDING, "waiting for reward")
     assert machine.lines("one") == []

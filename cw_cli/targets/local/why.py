@@ -18,7 +18,9 @@ def explain_services(run: StoredRun, status: Mapping[str, Any], trainer: Facts) 
     match status.get("state"):
         case "Pending" if status.get("reason"):
             because = f": {detail}" if detail else ""
-            return Verdict(f"It is {status['reason']} to answer{because}.", _log_hint(run, _slow_role(run, status)))
+            role = _slow_role(run, status)
+            alone, waited = f"The {role} service does not answer yet", f"The trainer waits for the {role} service"
+            return Verdict(f"{alone if _is_services(run) else waited}{because}.", _log_hint(run, role))
         case "Running":
             return _explain_running(run, status, trainer)
         case "Failed" if blame and status["reason"].startswith(f"{blame} "):
@@ -39,10 +41,16 @@ def _explain_running(run: StoredRun, status: Mapping[str, Any], trainer: Facts) 
         role, trouble = down[0]["role"], down[0]["trouble"] or "it does not answer yet"
         own = explain(trainer).sentence.rstrip(".")
         return Verdict(f"{own}, but the {role} service is being started again: {trouble}.", _log_hint(run, role))
-    if all(role.get("service") for role in run.unit.get("roles", ())):
+    if _is_services(run):
         places = ", ".join(f"{process_name(role)} at {role['address']}" for role in run.unit.get("roles", ()))
         return Verdict(f"Its services answer: {places}.", f"Use them with --use-services {run.name}")
     return None
+
+
+def _is_services(run: StoredRun) -> bool:
+    """Whether it has no trainer."""
+    roles = run.unit.get("roles", ())
+    return bool(roles) and all(role.get("service") for role in roles)
 
 
 def _was(what: str) -> str:
