@@ -135,12 +135,20 @@ def test_a_service_that_never_becomes_healthy(machine: Machine, stubborn: bool) 
     launched(machine, ASKS, server("False", stubborn=stubborn), start_limit=2, **pod)
     status = machine.ended("one")
     assert (status.state, status.exit_code) == (State.FAILED, 3)
-    assert status.reason == "reward not healthy after 2 seconds"
+    assert status.reason == "reward not healthy within 2 s"
     assert machine.target.why("one").sentence == (
-        "The reward service was not healthy after 2 seconds (it answers 503 Service Unavailable)."
+        "The reward service was not healthy within 2 s (it answers 503 Service Unavailable)."
     )
     assert roles_of(machine)["trainer"].attempts == 0
     all_gone(machine, "one", "reward")
+
+
+def test_a_service_at_a_port_of_its_own_choice(machine: Machine) -> None:
+    launched(machine, ASKS, "import time; time.sleep(600)", start_limit=1)
+    assert machine.ended("one").exit_code == 3
+    verdict = machine.target.why("one")
+    assert verdict.sentence == "The reward service was not healthy within 1 s (Connection refused)."
+    assert "the port that its variable PORT names" in verdict.remedy
 
 
 def test_a_service_that_ends_before_it_is_healthy(machine: Machine) -> None:
@@ -344,7 +352,7 @@ def test_another_runs_service_that_does_not_answer_is_named(machine: Machine) ->
     run_folder.write_json(machine.folder("one") / "unit.json", unit)
     machine.target.launch(plan_of_roles("two", ASKS, {"reward": ""}, services_of="one"), attached=False)
     status = machine.ended("two")
-    assert (status.exit_code, status.reason) == (3, "reward not healthy after 1 seconds")
+    assert (status.exit_code, status.reason) == (3, "reward not healthy within 1 s")
     assert machine.target.why("two").remedy == "Read its log: cw logs one --role reward"
     machine.target.delete(["one"])
 
@@ -406,8 +414,7 @@ def test_a_launch_whose_service_cannot_be_started_leaves_nothing(machine: Machin
     with pytest.raises(TargetError, match="no-such-program-here"):
         machine.target.launch(good, attached=True)
     assert machine.target.names() == []
-    mark = str(machine.home).encode()
-    assert not [entry for entry in Path("/proc").glob("[0-9]*") if mark in _environ(entry)]
+    assert left_of(machine) == []
 
 
 def _environ(entry: Path) -> bytes:
@@ -449,15 +456,36 @@ def test_a_launcher_killed_at_any_moment_leaves_nothing(machine: Machine, delay:
         else:
             time.sleep(delay)
         process.kill()
-    mark = str(machine.home).encode()
-
-    def left() -> list[Path]:
-        machine.target.list()  # Whoever looks settles what was lost.
-        return [entry for entry in Path("/proc").glob("[0-9]*") if mark in _environ(entry)]
-
-    eventually(lambda: not left(), "processes live on")
+    eventually(lambda: not left_of(machine), "processes live on")
     eventually(lambda: all(status.state.ended for status in machine.target.list()), "the run goes on")
     assert run_folder.wait_until_free(machine.folder("one"), LIMIT)
+
+
+def left_of(machine: Machine) -> list[Path]:
+    """Processes of any run of this machine that somebody started here."""
+    machine.target.list()  # Whoever looks settles what was lost.
+    mark = str(machine.home).encode()
+    return [entry for entry in Path("/proc").glob("[0-9]*") if mark in _environ(entry)]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.2])
+@pytest.mark.parametrize("end", ["cancel", "delete", "kill"])
+def test_an_end_at_any_moment_leaves_nothing(machine: Machine, end: str, delay: float) -> None:
+    """The service takes its time, then the trainer works for a moment, dies of its service, and so on."""
+    trainer = ASKS + "time.sleep(0.3); os.kill(int(ask()), 9); ask(); time.sleep(600)"
+    quick = {"pod": {"terminationGracePeriodSeconds": 1}}
+    launched(machine, trainer, server("time.monotonic() > started + 0.2"), spec={"replicas": 2}, **quick)
+    time.sleep(delay)
+    if end == "kill":
+        os.kill(int(run_folder.read_json(machine.folder("one") / "status.json")["supervisor"]), signal.SIGKILL)
+        assert machine.ended("one").reason == "process lost"
+    elif end == "cancel":
+        assert machine.target.cancel("one")
+        assert machine.target.status("one").reason == "cancelled"
+    else:
+        machine.target.delete(["one"])
+        assert machine.target.names() == []
+    eventually(lambda: not left_of(machine), "processes live on")
 
 
 def test_a_gate_of_the_templates_own_is_the_supervisors_work(machine: Machine) -> None:

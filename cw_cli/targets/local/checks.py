@@ -75,15 +75,15 @@ def _shortages(plan: Plan, units: Sequence[Unit], gpus: Sequence[Gpu], taken: Ma
 
 
 def _fewer_gpus(units: Sequence[Unit]) -> str:
-    """As in `trainer 1, reward 2: lower …`."""
+    """As in `They are 1 for the trainer, 2 for the reward; ask for less …`."""
     wanted: dict[str, int] = {}
     for unit in units:
         wanted[unit.role] = wanted.get(unit.role, 0) + unit.gpus
     service = next((unit.role for unit in units if unit.service and unit.gpus), None)
     ways = [*(["--gpu"] if any(unit.gpus and not unit.service for unit in units) else ())]
     ways += [f"--set services.{service}.gpu=0"] if service else []
-    shares = ", ".join(f"the {role} {count}" for role, count in wanted.items() if count)
-    return f"It is for {shares}; ask for less with {' or '.join(ways)}, or use the cluster."
+    shares = ", ".join(f"{count} for the {role}" for role, count in wanted.items() if count)
+    return f"They are {shares}; ask for less with {' or '.join(ways)}, or use the cluster."
 
 
 def _gpu_type(plan: Plan, unit: Unit) -> str | None:

@@ -14,6 +14,7 @@ BETWEEN_QUESTIONS = 0.25
 PATIENCE = 5.0
 """Seconds until an answer that does not come is asked for anew."""
 _LONGEST_LINE = 4096
+_NEVER = float("inf")
 
 
 class Health:
@@ -57,7 +58,7 @@ class Health:
 
     def due(self) -> float | None:
         """When `poll` has to look again though nothing happens."""
-        if self.ok:
+        if self.ok or self.ask_at == _NEVER:
             return None
         return self.ask_at if self.socket is None else self.give_up_at
 
@@ -74,7 +75,7 @@ class Health:
     def stop(self) -> None:
         """Ask no more."""
         self._close()
-        self.ask_at = float("inf")
+        self.ask_at = _NEVER
 
     def _connect(self, now: float) -> None:
         parts = urlsplit(self.url or "")

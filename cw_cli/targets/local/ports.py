@@ -24,7 +24,8 @@ _FIRST, _LAST = 20000, 32767
 """Below the ports that systems give to outgoing connections: a service that starts again finds its own still free."""
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _PORT_FLAG = re.compile(r"(--(?:[\w-]*-)?port(?:=|\s+))(\d+)(?!\d)")
-_LONE_PORT_FLAG = re.compile(r"-p|--(?:[\w-]*-)?port")
+_LONE_PORT = re.compile(r"(:?)([0-9]{1,5})")
+_PORT_OPTION = re.compile(r"-[pb]|--bind|--(?:[\w-]*-)?port")
 _ANY_INTERFACE = re.compile(r"(?<![\d.])0\.0\.0\.0(?![\d.])(?::(\d+)(?!\d))?")
 
 
@@ -140,12 +141,18 @@ def _is_free(port: int) -> bool:
 
 
 def with_own_ports(words: Iterable[str], ports: Mapping[int, int]) -> tuple[str, ...]:
-    """A service's command line with its given ports for the container's, listening for this machine alone."""
+    """A service's command line with its given ports for the container's, listening for this machine alone.
+
+    A number alone is a port unless it is the value of an option that does not speak of ports.
+    """
     result: list[str] = []
     before = ""
     for word in words:
-        given = str(ports.get(int(word), word)) if word.isascii() and word.isdigit() else word
-        result.append(given if _LONE_PORT_FLAG.fullmatch(before) else _listening_here(word, ports))
+        lone = _LONE_PORT.fullmatch(word)
+        if lone and (not before.startswith("-") or _PORT_OPTION.fullmatch(before)):
+            result.append(lone[1] + str(ports.get(int(lone[2]), lone[2])))
+        else:
+            result.append(_listening_here(word, ports))
         before = word
     return tuple(result)
 

@@ -229,7 +229,7 @@ class Service(Process):
             if self.health.ok:
                 self.state, self.was_healthy, self.healthy_since, self.trouble = "Running", True, now, ""
         if not self.was_healthy and not self.ended and now >= self.limit_at:
-            self.stop(f"not healthy after {self.spec['start_limit']} seconds", now)
+            self.stop(f"not healthy within {self.spec['start_limit']} s", now)
 
     def stop(self, reason: str, now: float, state: str = "Failed") -> None:
         self.health.stop()

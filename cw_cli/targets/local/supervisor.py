@@ -166,7 +166,7 @@ class Supervisor:
                 return Failure(f"{role} {service.fault}", service.trouble, NEVER_HEALTHY, blame=role)
         for each in self.awaited if not self.begun else ():
             if now >= each.limit_at:
-                reason = f"{each.role} not healthy after {each.limit} seconds"
+                reason = f"{each.role} not healthy within {each.limit} s"
                 return Failure(reason, each.health.trouble, NEVER_HEALTHY, blame=each.role)
         return None
 

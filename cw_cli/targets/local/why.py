@@ -27,7 +27,7 @@ def explain_services(run: StoredRun, status: Mapping[str, Any], trainer: Facts) 
             what = status["reason"].removeprefix(f"{blame} ")
             end = f" ({detail})" if detail else ""
             words = _last_words(run, status, blame)
-            return Verdict(f"The {blame} service {_was(what)}{end}{words}.", _log_hint(run, blame))
+            return Verdict(f"The {blame} service {_was(what)}{end}{words}.", _log_hint(run, blame, detail))
         case "Failed" if blame:
             own = explain(trainer).sentence.rstrip(".")
             away = f" ({detail})" if detail else ""
@@ -76,5 +76,8 @@ def _last_words(run: StoredRun, status: Mapping[str, Any], role: str) -> str:
     return f": {told.rstrip('.')}" if told else ""
 
 
-def _log_hint(run: StoredRun, role: str) -> str:
-    return f"Read its log: cw logs {run.unit.get('services_of') or run.name} --role {role}"
+def _log_hint(run: StoredRun, role: str, detail: str = "") -> str:
+    log = f"cw logs {run.unit.get('services_of') or run.name} --role {role}"
+    if detail == "Connection refused":
+        return f"It has to listen on the port that its variable PORT names; its log: {log}"
+    return f"Read its log: {log}"
