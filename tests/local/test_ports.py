@@ -111,7 +111,7 @@ def test_a_service_gets_its_own_port_and_listens_for_this_machine(words: tuple[s
 
 
 def test_variables_of_a_service() -> None:
-    assert own_variables({}, {8000: 20001, 9000: 20002}) == {"PORT": "20001"}
+    assert own_variables({}, {8000: 20001, 9000: 20002}) == {"HOST": "127.0.0.1", "PORT": "20001"}
     assert own_variables({}, {}) == {}
     values = {"PORT": "9000", "METRICS_PORT": "8000", "STEPS": "8000", "HOST": "0.0.0.0", "REPORT": "8000"}
     assert own_variables(values, {8000: 20001, 9000: 20002}) == {
@@ -137,8 +137,8 @@ def test_every_port_of_every_replica_is_another_one() -> None:
 
 def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        busy = other.getsockname()[1]
+        (busy,) = next(iter(give_ports([service("one", "reward"), deployment("one", "reward", "")], ()).named.values()))
+        other.bind(("127.0.0.1", busy))
         monkeypatch.setattr(ports, "_FIRST", busy)
         monkeypatch.setattr(ports, "_LAST", busy + 1)
         objects = [service("one", "reward"), deployment("one", "reward", "pass")]

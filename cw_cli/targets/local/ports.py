@@ -158,9 +158,10 @@ def with_own_ports(words: Iterable[str], ports: Mapping[int, int]) -> tuple[str,
 
 
 def own_variables(values: Mapping[str, str], ports: Mapping[int, int]) -> dict[str, str]:
-    """A service's environment with its given ports; `PORT` tells the first one where the template does not."""
+    """A service's environment with its given ports; where the template does not, `HOST` and `PORT` tell where it has
+    to listen."""
     numbers = {str(inside): str(given) for inside, given in ports.items()}
-    result = {"PORT": next(iter(numbers.values()))} if numbers else {}
+    result = {"HOST": HERE, "PORT": next(iter(numbers.values()))} if numbers else {}
     for name, value in values.items():
         is_port = name == "PORT" or name.endswith("_PORT")
         result[name] = numbers.get(value, value) if is_port else _listening_here(value, ports)

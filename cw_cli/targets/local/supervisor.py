@@ -24,7 +24,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from cw_cli.targets.local import folder as run_folder
 from cw_cli.targets.local.health import Health
-from cw_cli.targets.local.process import NEVER, Job, Process, Service
+from cw_cli.targets.local.process import NEVER, Job, Process
+from cw_cli.targets.local.service import Service
 
 CANCELLED = "cancelled"
 LAUNCHER_GONE = "the program that launched it ended"
