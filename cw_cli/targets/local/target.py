@@ -160,7 +160,7 @@ class LocalTarget:
     def restart(self, run: str, role: str) -> None:
         """Replace the processes of a service, or one of them; the run goes on."""
         stored = self.store.find(run)
-        services = [spec for spec in stored.unit["roles"] if spec["service"]]
+        services = [spec for spec in stored.unit.get("roles", ()) if spec.get("service")]
         names = [name for spec in services for name in (run_folder.process_name(spec), spec["role"])]
         if role not in names:
             there = f"It has {', '.join(dict.fromkeys(names))}." if names else "It has no services."
