@@ -50,7 +50,9 @@ def _state(status: RunStatus, sentence: str) -> list[tuple[str, Any]]:
     for role in status.roles:
         code = "" if role.exit_code is None else f", exit code {role.exit_code}"
         attempts = f", attempt {role.attempts}" if role.attempts > 1 else ""
-        rows.append((role.role, f"{role.state}{code}{attempts}"))
+        because = f" ({role.reason})" if role.reason and role.reason != status.reason else ""
+        places = f", {', '.join(role.addresses)}" if role.addresses and not status.state.ended else ""
+        rows.append((role.role, f"{role.state}{because}{code}{attempts}{places}"))
     return [(word, value) for word, value in rows if value not in ("", "-")]
 
 

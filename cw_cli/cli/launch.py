@@ -115,10 +115,10 @@ def command(
 
 
 def staying(plan: Plan, detach: bool, follow: bool) -> bool:
-    """Whether to follow the run: on this machine unless told not to, on a cluster only when told to."""
+    """Whether to follow the run: a training on this machine unless told not to, anything else only when told to."""
     if detach and follow:
         raise UsageError("--detach and --follow say opposite things", "Keep one of them.")
-    return follow or (plan.target == "local" and not detach)
+    return follow or (plan.target == "local" and not detach and not plan.record["services_only"])
 
 
 def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override]:
@@ -150,7 +150,7 @@ def start(
     show_warnings(api.check_target(plan, target))
     target.launch(plan, attached=stay)
     if not stay:
-        report.show_started(plan)
+        report.show_started(plan, target.status(plan.run) if plan.target == "local" else None)
         report.print_named(plan.run, output, target)
         return
     from cw_cli.cli.follow import follow

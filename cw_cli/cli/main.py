@@ -19,6 +19,7 @@ RUNS = {
     "wait": ("wait", "Wait for a run to end and take over its exit code."),
     "cancel": ("cancel", "Stop a run; its log and record stay."),
     "delete": ("delete", "Stop runs and forget them."),
+    "restart": ("restart", "Start a service of a run anew."),
     "rerun": ("rerun", "Launch a run again, with changes if you like."),
     "diff": ("diff", "Show what a config would change of a run."),
     "shell": ("shell", "Open a shell, or run a command, in a run's container."),

@@ -77,13 +77,16 @@ def print_objects(objects: Sequence[Manifest], output: str | None) -> None:
         raise _unknown_format(output)
 
 
-def show_started(plan: Plan) -> None:
-    """What to do next, after a launch that is not followed."""
+def show_started(plan: Plan, status: RunStatus | None) -> None:
+    """What to do next, after a launch that is not followed; a status tells where services are reached from here."""
     say("started", plan.run, "green")
     if plan.record["services_only"]:
+        known = {role.role: ", ".join(role.addresses) for role in status.roles} if status else {}
         for role in plan.roles:
-            echo(f"  {role.name:<8} {(role.health or role.workload).rpartition('/')[0] or role.health}")
-        other = f"cw {plan.framework} {plan.training_type} CONFIG --use-services {plan.run}"
+            inside = (role.health or role.workload).rpartition("/")[0] or role.health
+            echo(f"  {role.name:<8} {known.get(role.name) or inside}")
+        here = " --local" if plan.target == "local" else ""
+        other = f"cw {plan.framework} {plan.training_type} CONFIG{here} --use-services {plan.run}"
         say("hint", f"Train against them: {other}. They hold their GPUs until cw delete {plan.run}.", "cyan")
         return
     say("hint", f"Follow it with cw logs {plan.run} -f; stop it with cw cancel {plan.run}.", "cyan")

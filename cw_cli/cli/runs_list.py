@@ -36,7 +36,7 @@ def command(output: Output = None, context: Context = None, namespace: Namespace
     elif not found and failed is None:
         say("note", "there are no runs yet; cw init trl sft > config.yaml makes a config to begin with", "cyan")
     elif found:
-        _print_table([_row(status) for status in found])
+        _print_table([row for status in found for row in (_row(status), *_role_rows(status))])
     if failed is not None:
         raise failed
 
@@ -51,6 +51,13 @@ def _row(status: RunStatus) -> tuple[str, ...]:
     loss = report.number(progress.loss if progress else None)
     age = report.age(status.created)
     return (status.name, str(status.state), status.reason or "-", age, str(status.gpus), step, left, loss)
+
+
+def _role_rows(status: RunStatus) -> list[tuple[str, ...]]:
+    """A line for each role of a run that is going, where there is more than its trainer."""
+    if status.state.ended or [role.role for role in status.roles] in ([], ["trainer"]):
+        return []
+    return [(f"  {role.role}", str(role.state), role.reason or "-", *("-",) * 5) for role in status.roles]
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

@@ -28,8 +28,6 @@ LAUNCH_LIMIT = 300
 START_LIMIT = 3600
 """Seconds that services wait for a trainer to start."""
 QUEUED_START_LIMIT = 24 * 3600
-HEALTH_LIMIT = 1800
-"""Seconds that a trainer waits for a service to answer: large models take long to load."""
 NEVER_HEALTHY = 3
 """Exit code of the gate when a service did not answer in time."""
 
@@ -77,16 +75,12 @@ def network_policy(run: str, *, shared: bool) -> list[dict[str, Any]]:
     return manifests.render(shipped("kubeconfigs") / "policy.yaml", {"run": run, "shared": shared})
 
 
-def gate(roles: Sequence[Role], keys: LaunchKeys, image: str, guard: str | None) -> dict[str, Any]:
+def gate(roles: Sequence[Role], image: str, guard: str | None) -> dict[str, Any]:
     """The init container that waits until every service answers, and ends the run with a sentence when one does not.
 
     It is given the mounts and the environment of the recipes afterwards.
     """
-    waits = []
-    for role in roles:
-        if role.health:
-            limit = keys.services[role.name].start_limit if role.name in keys.services else None
-            waits.append(f"{role.name}={limit or HEALTH_LIMIT}={role.health}")
+    waits = [f"{role.name}={role.start_limit}={role.health}" for role in roles if role.health]
     env = [{"name": "CW_GUARD", "value": f"{guard}:{PORT}"}] if guard else []
     return {
         "name": "wait-for-services",

@@ -129,7 +129,7 @@ def _body(parts: _Parts, checked: CheckedConfig, launch: Launch, guard: str | No
     job = parts.trainer.job
     brought = _bring_recipes(checked, [job, *deployments])
     if parts.services and not here:
-        gate = guards.gate(parts.roles, keys, parts.trainer.image, guard)
+        gate = guards.gate(parts.roles, parts.trainer.image, guard)
         job = patch.behind_gate(job, gate, guards.NEVER_HEALTHY)
         brought.update(_bring_gate(job))
     first = manifests.in_apply_order([*parts.rest, *parts.trainer.files, *brought.values()])

@@ -14,6 +14,9 @@ Manifest = Mapping[str, Any]
 TRAINER = "trainer"
 GUARD = "guard"
 
+HEALTH_LIMIT = 1800
+"""Seconds that a trainer waits for a service to answer: large models take long to load."""
+
 
 class Role(NamedTuple):
     """One set of identical processes of a run: the workload object that starts it, and what it takes."""
@@ -26,6 +29,8 @@ class Role(NamedTuple):
     replicas: int = 1
     health: str | None = None
     """The URL that answers once a service can work; None for the trainer and for services that have none."""
+    start_limit: int = HEALTH_LIMIT
+    """Seconds that the trainer waits for that."""
 
     @property
     def total_gpus(self) -> int:

@@ -11,7 +11,7 @@ from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.launch_keys import LaunchKeys, ServiceKeys
 from cw_cli.core.pods import main_container
 from cw_cli.core.resources import resources_in
-from cw_cli.core.roles import Role, Service
+from cw_cli.core.roles import HEALTH_LIMIT, Role, Service
 from cw_cli.core.spelling import nearest
 
 
@@ -46,6 +46,7 @@ def make_service(
         resources=resources_in(main_container(deployment), own.resources),
         replicas=deployment["spec"]["replicas"],
         health=service.health,
+        start_limit=own.start_limit or HEALTH_LIMIT,
     )
     addresses = [
         patch.labelled(patch.own_selector(item, labels), labels, keys.annotations) for item in service.addresses

@@ -61,6 +61,8 @@ class RoleStatus(NamedTuple):
     reason: str = ""
     exit_code: int | None = None
     attempts: int = 1
+    addresses: tuple[str, ...] = ()
+    """Where a service can be reached from here, a place for each replica."""
 
 
 class RunStatus(NamedTuple):

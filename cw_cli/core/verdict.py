@@ -97,7 +97,7 @@ def _explain_log(facts: Facts) -> Verdict | None:
             f"The Python module `{module[1]}` is missing where the run starts.",
             "Install it there (on this machine: pip install 'cw-cli[train]'), or use an image that has it.",
         )
-    told = facts.error or _last_error_line(facts.log)
+    told = facts.error or last_error_line(facts.log)
     if told:
         return Verdict(f"The trainer gave up{_how_far(facts.progress)}: {_sentence(told)}", _read_log(facts))
     if raised:
@@ -173,7 +173,8 @@ def _disk_was_full(facts: Facts) -> bool:
     return any("No space left on device" in line for line in facts.log[-50:])
 
 
-def _last_error_line(lines: Sequence[str]) -> str | None:
+def last_error_line(lines: Sequence[str]) -> str | None:
+    """What the last line that begins with `error: ` says."""
     told = [line for line in (_RANK.sub("", line) for line in lines) if line.lower().startswith("error: ")]
     return told[-1][len("error: ") :].strip() if told else None
 

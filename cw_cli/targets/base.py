@@ -47,5 +47,11 @@ class Target(Protocol):
     def cancel(self, run: str) -> bool:
         """Stop the run, keep its record and logs; False when it had ended already."""
 
+    def restart(self, run: str, role: str) -> None:
+        """Replace the processes of a service while the run goes on."""
+
+    def scale(self, run: str, role: str, replicas: int) -> None:
+        """Change how many processes a service has while the run goes on."""
+
     def delete(self, runs: Sequence[str]) -> Sequence[str]:
         """Stop the runs and forget them; returns a line for each thing that was deleted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,66 @@ def plan(run: str, program: str, *, config: str = "a: 1\n", gpu_type: str | None
     )
 
 
+def deployment(run: str, role: str, program: str, **changes: Any) -> dict[str, Any]:
+    """A Deployment that runs `program` with Python behind port 8000. Changes are those of `job`."""
+    base = job(run, program, **{"pod": {"terminationGracePeriodSeconds": 5}, **changes, "spec": {}})
+    labels = {**base["metadata"]["labels"], "cw.dev/role": role}
+    template = base["spec"]["template"]
+    container = {"ports": [{"name": "http", "containerPort": 8000}], **template["spec"]["containers"][0], "name": role}
+    pod = {**template["spec"], "containers": [container]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": f"{run}-{role}", "labels": labels},
+        "spec": {"replicas": 1, "template": {"metadata": {"labels": labels}, "spec": pod}, **changes.get("spec", {})},
+    }
+
+
+def service(run: str, role: str) -> dict[str, Any]:
+    """The Service of that Deployment."""
+    ports = [{"name": "http", "port": 8000, "targetPort": "http"}]
+    selector = {"cw.dev/run": run, "cw.dev/role": role}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{run}-{role}-service"},
+        "spec": {"selector": selector, "ports": ports},
+    }
+
+
+def plan_of_roles(
+    run: str,
+    trainer: str | None,
+    services: Mapping[str, str],
+    *,
+    services_of: str | None = None,
+    start_limit: int = 60,
+    health: str | None = "/health",
+    trainer_changes: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Plan:
+    """A run whose services are the programs by role; without `trainer` they are all of it. `changes` are those of
+    the Deployments."""
+    base = plan(run, trainer or "", **{"container": {}, **(trainer_changes or {})})
+    owner = services_of or run
+    urls = [{"name": f"{role.upper()}_URL", "value": f"http://{owner}-{role}-service:8000"} for role in services]
+    trainer_job = base.objects[-1]
+    trainer_job["spec"]["template"]["spec"]["containers"][0]["env"] = urls
+    objects, roles = [base.objects[0]], []
+    for role, program in services.items():
+        if not services_of:
+            made = deployment(run, role, program, **changes)
+            objects += [service(run, role), made]
+            url = f"http://{run}-{role}-service:8000{health}" if health else None
+            count = made["spec"]["replicas"]
+            roles.append(Role(role, f"{run}-{role}", Resources(gpu=0), count, url, start_limit))
+    return base._replace(
+        objects=(*objects, *([trainer_job] if trainer is not None else [])),
+        roles=(*(base.roles if trainer is not None else ()), *roles),
+        record={**base.record, "services_only": trainer is None, "services_of": services_of},
+    )
+
+
 @dataclass
 class Machine:
     """One user's machine."""
@@ -122,12 +182,13 @@ class Machine:
         eventually(lambda: self.target.status(run).state.ended, f"{run} does not end")
         return self.target.status(run)
 
-    def lines(self, run: str) -> list[str]:
-        return list(self.target.logs(run, role=None, follow=False, tail=None))
+    def lines(self, run: str, role: str | None = None) -> list[str]:
+        return list(self.target.logs(run, role=role, follow=False, tail=None))
 
-    def saw(self, run: str, text: str) -> None:
-        """Wait until the log has a line with `text`."""
-        eventually(lambda: any(text in line for line in self.lines(run)), f"{run} never said {text!r}")
+    def saw(self, run: str, text: str, role: str | None = None, times: int = 1) -> None:
+        """Wait until the log has that many lines with `text`."""
+        otherwise = f"{run} never said {text!r}"
+        eventually(lambda: sum(text in line for line in self.lines(run, role)) >= times, otherwise)
 
 
 def eventually(holds: Callable[[], bool], otherwise: str) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from cw_cli.core.exceptions import TargetError
+from cw_cli.core.plan import Plan
+from cw_cli.core.resources import Resources
 from cw_cli.targets.local.gpus import Gpu, parse_listing, shortage, visible
 
-from .machines import LIMIT, Machine, plan
+from .machines import LIMIT, Machine, plan, plan_of_roles
 
 LISTING = "".join(f"GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-{n}{n}{n}{n}-aa)\n" for n in range(4))
 MIG = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c)
@@ -88,6 +90,58 @@ def test_runs_get_gpus_of_their_own(gpu_machine: Machine) -> None:
     target.cancel("one")
     target.launch(plan("three", "", **wanting(2)), attached=False)
     gpu_machine.saw("three", "0,1")
+
+
+def sharing(run: str, *, trainer: int, reward: int, replicas: int = 1) -> Plan:
+    """A run whose trainer and whose service take GPUs."""
+    changes = {"resources": {"limits": {"nvidia.com/gpu": reward}}, "command": ["python3", "-c", SHOW.format(600)]}
+    return plan_of_roles(
+        run,
+        SHOW.format(600),
+        {"reward": ""},
+        health=None,
+        container=changes,
+        spec={"replicas": replicas},
+        trainer_changes=wanting(trainer),
+    )
+
+
+def test_every_role_gets_gpus_of_its_own(gpu_machine: Machine) -> None:
+    target = gpu_machine.target
+    target.launch(sharing("one", trainer=2, reward=1, replicas=2), attached=False)
+    for process, gpus in (("trainer", "0,1"), ("reward", "2"), ("reward-1", "3")):
+        gpu_machine.saw("one", gpus, process)
+    assert target.status("one").gpus == 4
+    target.cancel("one")
+    target.launch(sharing("two", trainer=0, reward=1), attached=False)
+    gpu_machine.saw("two", "0", "reward")
+    assert gpu_machine.lines("two", "trainer")[:1] in ([], [""])
+
+
+def test_a_shortage_among_roles_says_who_asks_for_what(gpu_machine: Machine) -> None:
+    (problem,) = gpu_machine.target.check(sharing("one", trainer=3, reward=1, replicas=2))
+    assert problem.message.startswith("The run asks for 5 GPUs; this machine has 4")
+    assert problem.remedy == (
+        "They are 3 for the trainer, 2 for the reward; ask for less with --gpu or --set services.reward.gpu=0, "
+        "or use the cluster."
+    )
+    with pytest.raises(TargetError, match="5 GPUs"):
+        gpu_machine.target.launch(sharing("one", trainer=3, reward=1, replicas=2), attached=False)
+    assert gpu_machine.target.names() == []
+
+
+def test_a_type_of_gpu_for_one_role_only(gpu_machine: Machine) -> None:
+    asked = sharing("one", trainer=1, reward=1)
+    (trainer, reward) = asked.roles
+    typed = asked._replace(roles=(trainer, reward._replace(resources=Resources(gpu=1, gpu_type="A100"))))
+    (problem,) = gpu_machine.target.check(typed)
+    assert "1 GPU of type A100; this machine has 0" in problem.message
+    program = Path(gpu_machine.environment["PATH"].partition(":")[0]) / "nvidia-smi"
+    program.write_text(program.read_text().replace("GPU 0: NVIDIA H100", "GPU 0: NVIDIA A100"))
+    assert gpu_machine.target.check(typed) == []
+    gpu_machine.target.launch(typed, attached=False)
+    gpu_machine.saw("one", "0", "reward")
+    gpu_machine.saw("one", "1", "trainer")
 
 
 def test_a_machine_without_gpus(machine: Machine) -> None:

@@ -6,6 +6,7 @@ import copy
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +16,18 @@ from hypothesis import strategies as st
 from cw_cli.core.problems import Problem
 from cw_cli.targets.local.environment import expand
 from cw_cli.targets.local.mounts import Mounts, Places
-from cw_cli.targets.local.unit import Unit, read_units
+from cw_cli.targets.local.unit import Surroundings, Unit, read_units
 
 from .machines import config_map, job, patient
 
 PLACES = Places(mounts="/home/ada/.local/state/cw/runs/one/mounts", volumes="/home/ada/.local/share/cw/volumes")
-CONFIG = f"{PLACES.mounts}/config"
+OWN = f"{PLACES.mounts}/trainer"
+CONFIG = f"{OWN}/config"
 CHECKPOINTS = f"{PLACES.volumes}/model-checkpoints"
+
+
+def around(caller: Mapping[str, str] | None = None) -> Surroundings:
+    return Surroundings("one", PLACES, caller or {}, "/home/ada/work")
 
 
 def read(
@@ -29,7 +35,7 @@ def read(
 ) -> tuple[Unit, list[Problem]]:
     """The unit of a plan with a config map, `objects` and a Job with `changes`."""
     plan = [config_map("one-config", {"config.yaml": "a: 1\n"}), *objects, job("one", "pass", **changes)]
-    units, problems = read_units(plan, run="one", places=PLACES, caller=caller or {}, cwd="/home/ada/work")
+    units, problems = read_units(plan, around(caller))
     return units[0], problems
 
 
@@ -55,7 +61,7 @@ def test_limits() -> None:
     base["spec"].update(backoffLimit=3, activeDeadlineSeconds=60)
     del base["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     base["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "4", "cpu": "8"}}
-    (unit,), _ = read_units([config_map("one-config", {}), base], run="one", places=PLACES, caller={}, cwd="/")
+    (unit,), _ = read_units([config_map("one-config", {}), base], around())
     assert (unit.retries, unit.time_limit, unit.grace, unit.gpus) == (3, 60.0, 30.0, 4)
 
 
@@ -100,7 +106,7 @@ def test_hostile_text_arrives_intact(text: str) -> None:
     objects[1]["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [
         {"name": "config", "mountPath": "/cw/config"}
     ]
-    (unit,), problems = read_units(objects, run="one", places=PLACES, caller={}, cwd="/")
+    (unit,), problems = read_units(objects, around())
     assert problems == []
     assert unit.argv[2] == text
     assert unit.env["TEXT"] == text
@@ -143,11 +149,11 @@ def test_config_maps_become_files() -> None:
     assert problems == []
     written = {file.path: (file.content, file.mode) for file in unit.mounts.files}
     assert written == {
-        f"{PLACES.mounts}/files/deep/er/k.txt": (f"see {PLACES.mounts}/files/deep".encode(), 0o755),
-        f"{PLACES.mounts}/recipes/cw_train.zip": (b"PK\xff\x00/cw/files", 0o644),
+        f"{OWN}/files/deep/er/k.txt": (f"see {OWN}/files/deep".encode(), 0o755),
+        f"{OWN}/recipes/cw_train.zip": (b"PK\xff\x00/cw/files", 0o644),
     }
-    assert unit.mounts.folders == tuple(f"{PLACES.mounts}/{name}" for name in ("files", "recipes", "scratch"))
-    assert unit.argv == ("x", f"{PLACES.mounts}/files/deep")
+    assert unit.mounts.folders == tuple(f"{OWN}/{name}" for name in ("files", "recipes", "scratch"))
+    assert unit.argv == ("x", f"{OWN}/files/deep")
 
 
 def test_sub_paths() -> None:
@@ -268,17 +274,17 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(**volume(persistentVolumeClaim={"claimName": "../../x"})), "`../../x` is not a name"),
         (changed(container={"envFrom": [{"secretRef": {"name": "s"}}]}), "Secret `s`"),
         (changed(container={"env": [{"name": "X", "valueFrom": {"resourceFieldRef": {}}}]}), "`resourceFieldRef`"),
-        ({"kind": "Deployment", "metadata": {"name": "reward"}}, "`reward` is a service"),
+        ({"kind": "StatefulSet", "metadata": {"name": "reward"}}, "StatefulSet `reward` cannot run"),
     ],
 )
 def test_what_cannot_run_here_is_said(manifest: dict[str, Any], message: str) -> None:
     objects = [config_map("one-config", {"config.yaml": ""}), manifest]
-    _, problems = read_units(objects, run="one", places=PLACES, caller={}, cwd="/")
+    _, problems = read_units(objects, around())
     assert any(message in problem.message for problem in problems), problems
     assert all(re.match(r"[A-Z`].*\.$", problem.message, re.S) for problem in problems)
 
 
 def test_a_home_that_would_be_misread_is_refused() -> None:
     places = Places(mounts="/home/a: b/x", volumes="/v")
-    _, problems = read_units([job("one", "")], run="one", places=places, caller={}, cwd="/")
+    _, problems = read_units([job("one", "")], replace(around(), places=places))
     assert "XDG_STATE_HOME" in problems[0].remedy

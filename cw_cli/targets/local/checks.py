@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cw_cli.core.exceptions import TargetError
 from cw_cli.core.problems import Problem
 from cw_cli.targets.local.gpus import Gpu, choose, machine_gpus, shortage
 from cw_cli.targets.local.start import Assigned
@@ -23,8 +24,9 @@ _LITTLE_DISK = 1 << 30
 
 def check_units(plan: Plan, units: Sequence[Unit], store: Store, environment: Mapping[str, str]) -> list[Problem]:
     """Every reason why `units` would not run here now."""
+    missing = [problem for unit in units for problem in _missing_programs(unit, environment)]
     return [
-        *(problem for unit in units for problem in _missing_programs(unit, environment)),
+        *dict.fromkeys(missing),
         *_gpu_problems(plan, units, store, environment),
         *writers(plan, units, store),
         *_disk_problems(local_output(plan, units)),
@@ -33,19 +35,21 @@ def check_units(plan: Plan, units: Sequence[Unit], store: Store, environment: Ma
 
 def assign_gpus(plan: Plan, units: Sequence[Unit], store: Store, environment: Mapping[str, str]) -> list[Assigned]:
     """Each unit with GPUs of its own; only under the launch lock do they stay free until the run has them."""
-    wanted = sum(unit.gpus for unit in units)
-    given: list[Gpu] = []
-    if wanted:
-        given = choose(wanted, machine_gpus(environment), store.taken_gpus(), _gpu_type(plan))
-    assigned = []
-    for unit in units:
-        assigned.append(Assigned(unit, given[: unit.gpus]))
-        given = given[unit.gpus :]
-    return assigned
+    if not any(unit.gpus for unit in units):
+        return [Assigned(unit, ()) for unit in units]
+    gpus, taken = machine_gpus(environment), store.taken_gpus()
+    for problem in _shortages(plan, units, gpus, taken):
+        raise TargetError(problem.message, problem.remedy)
+    given: dict[str, list[Gpu]] = {}
+    # Who asks for a type chooses first.
+    for unit in sorted(units, key=lambda unit: _gpu_type(plan, unit) is None):
+        given[unit.name] = choose(unit.gpus, gpus, taken, _gpu_type(plan, unit))
+        taken |= {gpu.uuid: plan.run for gpu in given[unit.name]}
+    return [Assigned(unit, given[unit.name]) for unit in units]
 
 
 def local_output(plan: Plan, units: Sequence[Unit]) -> str:
-    """Where the run's output lies on this machine."""
+    """Where the run's output lies on this machine, if it writes any."""
     for unit in units:
         local = unit.mounts.localize(plan.output_dir)
         if local != plan.output_dir:
@@ -54,18 +58,42 @@ def local_output(plan: Plan, units: Sequence[Unit]) -> str:
 
 
 def _gpu_problems(plan: Plan, units: Sequence[Unit], store: Store, environment: Mapping[str, str]) -> list[Problem]:
-    wanted = sum(unit.gpus for unit in units)
     # Asking the driver takes its time, so only who wants a GPU asks.
-    problem = shortage(wanted, machine_gpus(environment), store.taken_gpus(), _gpu_type(plan)) if wanted else None
-    return [problem] if problem else []
+    if not any(unit.gpus for unit in units):
+        return []
+    return _shortages(plan, units, machine_gpus(environment), store.taken_gpus())
 
 
-def _gpu_type(plan: Plan) -> str | None:
-    return next((role.resources.gpu_type for role in plan.roles if role.resources.gpu_type), None)
+def _shortages(plan: Plan, units: Sequence[Unit], gpus: Sequence[Gpu], taken: Mapping[str, str]) -> list[Problem]:
+    """The first lack of GPUs: of a type that some ask for, or of any for all together."""
+    types = list(dict.fromkeys(_gpu_type(plan, unit) for unit in units if unit.gpus))
+    for kind in types if len(types) == 1 else [*filter(None, types), None]:
+        asking = [unit for unit in units if kind is None or _gpu_type(plan, unit) == kind]
+        if problem := shortage(sum(unit.gpus for unit in asking), gpus, taken, kind):
+            return [problem._replace(remedy=_fewer_gpus(units)) if len(units) > 1 else problem]
+    return []
+
+
+def _fewer_gpus(units: Sequence[Unit]) -> str:
+    """As in `They are 1 for the trainer, 2 for the reward; ask for less …`."""
+    wanted: dict[str, int] = {}
+    for unit in units:
+        wanted[unit.role] = wanted.get(unit.role, 0) + unit.gpus
+    service = next((unit.role for unit in units if unit.service and unit.gpus), None)
+    ways = [*(["--gpu"] if any(unit.gpus and not unit.service for unit in units) else ())]
+    ways += [f"--set services.{service}.gpu=0"] if service else []
+    shares = ", ".join(f"{count} for the {role}" for role, count in wanted.items() if count)
+    return f"They are {shares}; ask for less with {' or '.join(ways)}, or use the cluster."
+
+
+def _gpu_type(plan: Plan, unit: Unit) -> str | None:
+    return next((role.resources.gpu_type for role in plan.roles if role.name == unit.role), None)
 
 
 def writers(plan: Plan, units: Sequence[Unit], store: Store) -> list[Problem]:
     """Live runs that write where this one would."""
+    if all(unit.service for unit in units):
+        return []
     output = local_output(plan, units)
     return [
         Problem(

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,20 @@ LOG_VARIABLE = "CW_LOG"
 ATTEMPT = "cw: attempt "
 """How the line begins that parts two attempts in a log."""
 
+RESTART = "restart-"
+"""How the name of an empty file begins that asks for a service to be started anew; its role or process follows."""
+
 ENDED = ("Succeeded", "Failed")
 
 
-def log_path(folder: Path, role: str) -> Path:
-    return folder / f"{role}.log"
+def process_name(spec: Mapping[str, Any]) -> str:
+    """What the process of a role is called: `reward`, and `reward-1` for its second replica."""
+    replica = spec.get("replica", 0)
+    return f"{spec['role']}-{replica}" if replica else str(spec["role"])
+
+
+def log_path(folder: Path, process: str) -> Path:
+    return folder / f"{process}.log"
 
 
 def write_json(path: Path, data: object) -> None:
@@ -80,8 +89,13 @@ def is_held(folder: Path) -> bool:
 
 def wait_until_free(folder: Path, limit: float) -> bool:
     """Wait for the folder's supervisor to be gone; False when `limit` seconds were not enough."""
+    return wait_until(lambda: not is_held(folder), limit)
+
+
+def wait_until(holds: Callable[[], bool], limit: float) -> bool:
+    """Wait for something; False when `limit` seconds were not enough."""
     end = time.monotonic() + limit
-    while is_held(folder):
+    while not holds():
         if time.monotonic() > end:
             return False
         time.sleep(0.02)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Places:
     """The local folders that stand for a run's volumes."""
 
     mounts: str
-    """Of this run alone."""
+    """Of this run alone; each process has a folder of its own in it."""
     volumes: str
     """Claims, shared by all runs."""
 
@@ -63,9 +63,14 @@ class _UnmountableError(Exception):
 
 
 def read_mounts(
-    pod: Manifest, container: Manifest, config_maps: Mapping[str, Manifest], places: Places
+    pod: Manifest,
+    container: Manifest,
+    config_maps: Mapping[str, Manifest],
+    places: Places,
+    finish: Callable[[str], str] = str,
 ) -> tuple[Mounts, list[Problem]]:
-    """The mounts of `container`, their files' texts already localized, and what cannot be mounted here."""
+    """The mounts of `container`, their files' texts already localized and then finished, and what cannot be mounted
+    here."""
     problems: list[Problem] = []
     files: dict[str, File] = {}
     folders: list[str] = []
@@ -85,17 +90,17 @@ def read_mounts(
         if local not in files and "hostPath" not in volumes[mount["name"]]:
             folders.append(local)
     mounts = Mounts(folders=tuple(folders), paths=paths)
-    return Mounts(tuple(_localized(files.values(), mounts)), mounts.folders, paths), problems
+    return Mounts(tuple(_localized(files.values(), mounts, finish)), mounts.folders, paths), problems
 
 
-def _localized(files: Iterable[File], mounts: Mounts) -> Iterator[File]:
+def _localized(files: Iterable[File], mounts: Mounts, finish: Callable[[str], str]) -> Iterator[File]:
     for file in files:
         try:
             text = file.content.decode()
         except UnicodeDecodeError:
             yield file
         else:
-            yield File(file.path, mounts.localize(text).encode(), file.mode)
+            yield File(file.path, finish(mounts.localize(text)).encode(), file.mode)
 
 
 def _mount_source(source: str, mount: Manifest) -> str:

@@ -32,7 +32,7 @@ def status_of(run: StoredRun, status: Mapping[str, Any], observed: Observed) -> 
         output_dir=unit.get("output_dir"),
         progress=observed.progress,
         outcome=observed.outcome,
-        roles=tuple(_role_status(role) for role in status.get("roles", ())),
+        roles=tuple(_role_status(run, replicas) for replicas in _by_role(status)),
     )
 
 
@@ -59,13 +59,32 @@ def _last_attempt(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(lines[start:])
 
 
-def _role_status(role: Mapping[str, Any]) -> RoleStatus:
+def _by_role(status: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
+    """The processes of each role."""
+    roles: dict[str, list[Mapping[str, Any]]] = {}
+    for process in status.get("roles", ()):
+        roles.setdefault(process["role"], []).append(process)
+    return list(roles.values())
+
+
+def _role_status(run: StoredRun, replicas: Sequence[Mapping[str, Any]]) -> RoleStatus:
+    """A role is as far as the least of its processes."""
+    states = [State(replica["state"]) for replica in replicas]
+    order = (State.FAILED, State.PENDING, State.RUNNING, State.SUCCEEDED)
+    state = min(states, key=lambda state: order.index(state) if state in order else 0)
+    told = next(replica for replica in replicas if replica["state"] == state)
+    ready = sum(state is State.RUNNING for state in states)
+    count = f"{ready}/{len(states)} ready" if len(states) > 1 and not state.ended else ""
+    role = told["role"]
     return RoleStatus(
-        role=role["role"],
-        state=State(role["state"]),
-        reason=role["reason"],
-        exit_code=role["exit_code"],
-        attempts=role["attempts"],
+        role=role,
+        state=state,
+        reason=", ".join(filter(None, (count, told["reason"] or told.get("trouble", "")))),
+        exit_code=told["exit_code"],
+        attempts=max(replica["attempts"] for replica in replicas),
+        addresses=tuple(
+            spec["address"] for spec in run.unit.get("roles", ()) if spec["role"] == role and spec.get("address")
+        ),
     )
 
 

@@ -83,7 +83,7 @@ def _write(draft: Path, folder: Path, plan: Plan, assigned: Sequence[Assigned], 
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.content)
             path.chmod(file.mode)
-        run_folder.log_path(draft, each.unit.role).touch()
+        run_folder.log_path(draft, each.unit.name).touch()
     roles = [_role(each) for each in assigned]
     run_folder.write_json(draft / run_folder.RECORD, plan.record)
     run_folder.write_json(draft / run_folder.OBJECTS, plan.objects)
@@ -94,8 +94,14 @@ def _write(draft: Path, folder: Path, plan: Plan, assigned: Sequence[Assigned], 
 def _role(assigned: Assigned) -> dict[str, Any]:
     """What the supervisor needs to know; no value of a Secret is in it, those are inherited."""
     unit = assigned.unit
+    service = unit.service
     return {
         "role": unit.role,
+        "replica": unit.replica,
+        "service": service is not None,
+        "address": service.address if service else None,
+        "health": service.health if service else None,
+        "start_limit": service.start_limit if service else None,
         "argv": unit.argv,
         "env": {**unit.env, **environment_for(assigned.gpus)},
         "cwd": unit.cwd,
@@ -124,7 +130,7 @@ def _remove_if_empty(path: Path) -> None:
 def _start_supervisor(
     folder: Path, lock: int, undo_lock: contextlib.ExitStack, undo: contextlib.ExitStack, caller: Mapping[str, str]
 ) -> int:
-    """Start the supervisor and hear from it that every role runs."""
+    """Start the supervisor and hear from it that it has begun."""
     leash_end, leash = os.pipe()
     undo.callback(os.close, leash)
     answer, answer_end = os.pipe()

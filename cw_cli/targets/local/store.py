@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cw_cli.core.exceptions import RunNotFoundError
+from cw_cli.core.exceptions import RunNotFoundError, TargetError
 from cw_cli.targets.local import folder as run_folder
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
@@ -32,16 +32,21 @@ class StoredRun:
         return self.folder.name
 
     @property
+    def processes(self) -> list[str]:
+        """Their names, the trainer's first: `trainer`, `reward`, `reward-1`."""
+        return [run_folder.process_name(role) for role in self.unit.get("roles", ())]
+
+    @property
     def roles(self) -> list[str]:
-        return [role["role"] for role in self.unit.get("roles", ())]
+        return list(dict.fromkeys(role["role"] for role in self.unit.get("roles", ())))
 
     @property
     def is_elsewhere(self) -> bool:
         """A home folder shared by machines holds runs that only their own machine can judge."""
         return bool(self.unit.get("host", host()) != host())
 
-    def log(self, role: str) -> Path:
-        return run_folder.log_path(self.folder, role)
+    def log(self, process: str) -> Path:
+        return run_folder.log_path(self.folder, process)
 
     def status(self) -> dict[str, Any]:
         """The status as it is now: a run that lost its supervisor is settled by whoever looks first."""
@@ -54,8 +59,8 @@ class StoredRun:
 
     def _settle(self, status: dict[str, Any]) -> dict[str, Any]:
         """Write down that the run is over though nobody saw how, after ending what is left of it."""
-        for role in self.roles:
-            run_folder.end_strays(self.log(role))
+        for process in self.processes:
+            run_folder.end_strays(self.log(process))
         ended = {"state": "Failed", "reason": LOST}
         roles = [{**role, **ended} for role in status.get("roles", ()) if role["state"] not in run_folder.ENDED]
         settled = {**status, **ended, "roles": roles, "finished": self._last_sign_of_life()}
@@ -65,7 +70,7 @@ class StoredRun:
 
     def _last_sign_of_life(self) -> str | None:
         times = []
-        for path in (*map(self.log, self.roles), self.folder / run_folder.STATUS):
+        for path in (*map(self.log, self.processes), self.folder / run_folder.STATUS):
             with contextlib.suppress(OSError):
                 times.append(path.stat().st_mtime)
         return datetime.fromtimestamp(max(times), UTC).isoformat() if times else None
@@ -101,6 +106,23 @@ class Store:
             raise RunNotFoundError(f"There is no run `{run}` on this machine.", "`cw list` shows the runs there are.")
         return StoredRun(folder, run_folder.read_json(folder / run_folder.UNIT))
 
+    def with_services(self, run: str) -> StoredRun:
+        """A live run whose services another may use; raises `TargetError` where there are none."""
+        try:
+            found = self.find(run)
+        except RunNotFoundError:
+            raise TargetError(
+                f"There is no run `{run}` on this machine whose services could be used.",
+                "`cw list` shows the runs there are; --services starts services alone.",
+            ) from None
+        if not found.unit.get("addresses"):
+            raise TargetError(f"The run `{run}` has no services.", "Name one that was started with --services.")
+        if found.is_elsewhere:
+            raise TargetError(f"The services of `{run}` are on another machine, {found.unit['host']}.", "Train there.")
+        if not run_folder.is_held(found.folder) or found.status().get("state") in run_folder.ENDED:
+            raise TargetError(f"The services of the run `{run}` have ended.", f"Start them again: cw rerun {run}")
+        return found
+
     def live(self) -> Iterator[StoredRun]:
         """Runs that have a process on this machine."""
         for name in self.names():
@@ -113,6 +135,10 @@ class Store:
     def taken_gpus(self) -> dict[str, str]:
         """The uuid of each GPU that a live run holds, and the run's name."""
         return {uuid: run.name for run in self.live() for role in run.unit.get("roles", ()) for uuid in role["gpu_ids"]}
+
+    def taken_ports(self) -> set[int]:
+        """Ports that a live run's services have, whether or not they listen at this moment."""
+        return {port for run in self.live() for given in run.unit.get("addresses", {}).values() for port in given}
 
     def delete(self, run: StoredRun) -> None:
         """Remove the run folder; it is out of every listing before the first of its files goes."""

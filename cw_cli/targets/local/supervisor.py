@@ -1,15 +1,16 @@
-"""The process that keeps one run: starts its roles, retries them, ends them, and writes down what became of them.
+"""The process that keeps one run: starts its services, then its trainer, ends them, and writes down what became of
+them.
 
 Standard library only. It is started by `start.py` in a session of its own, as `FOLDER LOCK READY LEASH`: the run
 folder and three inherited descriptors. LOCK is the run's lock, held until this process is gone. READY takes the word
-`ok` or a sentence once the roles were started. LEASH is a pipe from the launching process: its end of file means that
-the launcher is gone and cancels the run, one byte before it lets the run go on alone.
+`ok` or a sentence once the first processes were started. LEASH is a pipe from the launching process: its end of file
+means that the launcher is gone and cancels the run, one byte before it lets the run go on alone. SIGTERM cancels the
+run too; SIGUSR1 says that somebody left a request in the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -19,143 +20,37 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from cw_cli.targets.local import folder as run_folder
-
-FIRST_RETRY_DELAY = 1.0
-LONGEST_RETRY_DELAY = 60.0
+from cw_cli.targets.local.health import Health
+from cw_cli.targets.local.process import NEVER, Job, Process
+from cw_cli.targets.local.service import Service
 
 CANCELLED = "cancelled"
 LAUNCHER_GONE = "the program that launched it ended"
+NEVER_HEALTHY = 3
+"""Exit code of a run whose services did not answer; that of the gate in a cluster."""
 
 
-class RoleProcess:
-    """One role: its process, the attempts so far and how it ended. Times are of the monotonic clock."""
+class Awaited:
+    """A service of another run, which has to answer before the trainer starts."""
 
-    def __init__(self, spec: dict[str, Any], folder: Path) -> None:
-        self.spec = spec
-        self.log = run_folder.log_path(folder, spec["role"])
-        self.state = "Pending"
-        self.reason = ""
-        self.exit_code: int | None = None
-        self.signal: int | None = None
-        self.attempts = 0
-        self.process: subprocess.Popen[bytes] | None = None
-        self.stopping = ""
-        """Why the process was asked to stop; empty while it may run."""
-        self.start_at = time.monotonic()
-        self.limit_at = self.start_at + spec["time_limit"] if spec["time_limit"] is not None else None
-        self.kill_at: float | None = None
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.role = spec["role"]
+        self.health = Health(spec["health"])
+        self.limit = spec["start_limit"]
+        self.limit_at = time.monotonic() + self.limit
 
-    @property
-    def ended(self) -> bool:
-        return self.state in run_folder.ENDED
 
-    def start(self) -> None:
-        """Start the next attempt; an OSError says that the program cannot be started at all."""
-        self.attempts += 1
-        self.exit_code, self.signal = None, None
-        if self.attempts > 1:
-            self.note(f"{run_folder.ATTEMPT}{self.attempts} of {self.spec['retries'] + 1}")
-        environment = {**os.environ, **self.spec["env"], run_folder.LOG_VARIABLE: str(self.log)}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.spec["argv"],
-                cwd=self.spec["cwd"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-                preexec_fn=_die_with_parent,
-            )
-        self.state = "Running"
+class Failure(NamedTuple):
+    """Why the run failed. `blame` is the role at fault, where it is not the trainer's own."""
 
-    def poll(self, now: float) -> None:
-        """Do what is due: note an exit, start the next attempt, end what is over its time."""
-        if self.ended:
-            return
-        if self.process is None:
-            if now >= self.start_at:
-                self._start_again()
-        elif (code := self.process.poll()) is not None:
-            self._exited(code, now)
-        elif self.kill_at is not None and now >= self.kill_at:
-            self.note("cw: still there after the grace time; killed")
-            self._signal_group(signal.SIGKILL)
-            self.kill_at = None
-        if self.limit_at is not None and now >= self.limit_at:
-            self.stop("DeadlineExceeded", now)
-
-    def stop(self, reason: str, now: float) -> None:
-        """Ask the process to end, once; what is left after the grace time is killed."""
-        if self.ended or self.stopping:
-            return
-        self.stopping = reason
-        if self.process is None:
-            self._end("Failed", reason)
-            return
-        self.note(f"cw: {reason}; asked to stop")
-        # Only the main process is told, as in a container: its workers end when it says so, not amid a batch.
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        self.kill_at = now + self.spec["grace"]
-
-    def due(self) -> float | None:
-        """When `poll` has to look again though nothing happens."""
-        waiting = self.start_at if self.process is None else None
-        limit = None if self.stopping else self.limit_at
-        return min((due for due in (waiting, limit, self.kill_at) if due is not None), default=None)
-
-    def note(self, text: str) -> None:
-        """A line of cw's own in the role's log, never in the middle of one of the role's."""
-        with contextlib.suppress(OSError), self.log.open("a+b") as log:  # A full disk is no reason to stop keeping.
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(size - 1, 0))
-            cut = log.read(1) not in (b"", b"\n")
-            log.write(b"\n" * cut + f"{text}\n".encode())
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "role": self.spec["role"],
-            "state": self.state,
-            "reason": self.reason,
-            "exit_code": self.exit_code,
-            "signal": self.signal,
-            "attempts": self.attempts,
-        }
-
-    def _start_again(self) -> None:
-        try:
-            self.start()
-        except (OSError, subprocess.SubprocessError) as error:
-            self._end("Failed", f"cannot start: {error}")
-
-    def _exited(self, code: int, now: float) -> None:
-        """Settle an attempt. As in a container, nothing outlives the main process."""
-        self._signal_group(signal.SIGKILL)
-        run_folder.end_strays(self.log)
-        self.process, self.kill_at = None, None
-        self.signal = -code if code < 0 else None
-        self.exit_code = 128 - code if code < 0 else code
-        if self.stopping:
-            self._end("Failed", self.stopping)
-        elif code == 0:
-            self._end("Succeeded", "")
-        elif self.attempts > self.spec["retries"]:
-            self._end("Failed", f"exit code {code}" if code > 0 else _signal_name(-code))
-        else:
-            self.start_at = now + min(FIRST_RETRY_DELAY * 2 ** (self.attempts - 1), LONGEST_RETRY_DELAY)
-
-    def _end(self, state: str, reason: str) -> None:
-        self.state, self.reason = state, reason
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self.process is not None:
-            # Gone already, or (macOS) nothing but a zombie left of it.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, number)
+    reason: str
+    detail: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    blame: str | None = None
 
 
 class Supervisor:
@@ -164,50 +59,76 @@ class Supervisor:
     def __init__(self, folder: Path, leash: int) -> None:
         self.folder = folder
         self.leash: int | None = leash
-        self.roles = [RoleProcess(spec, folder) for spec in run_folder.read_json(folder / run_folder.UNIT)["roles"]]
+        unit = run_folder.read_json(folder / run_folder.UNIT)
+        self.jobs = [Job(spec, folder) for spec in unit["roles"] if not spec["service"]]
+        self.services = [Service(spec, folder) for spec in unit["roles"] if spec["service"]]
+        self.awaited = [Awaited(spec) for spec in unit["awaited"]]
+        self.begun = False
+        """Whether everything answered, so that the trainer could start."""
         self.cancelled: str | None = None
         """The circumstance of a cancellation, perhaps empty; None while nobody cancelled."""
-        self.failure: RoleProcess | None = None
+        self.asked = False
+        self.failure: Failure | None = None
         self.started = _utc_now()
         self.written: dict[str, Any] = {}
         self.wake = self._catch_signals()
 
+    @property
+    def processes(self) -> Sequence[Process]:
+        return [*self.jobs, *self.services]
+
+    @property
+    def waiting(self) -> list[str]:
+        """Roles that do not answer yet."""
+        slow = [service.spec["role"] for service in self.services if not service.healthy]
+        return list(dict.fromkeys([*slow, *(each.role for each in self.awaited if not each.health.ok)]))
+
     def start(self) -> str:
-        """Start every role; returns `ok`, or why that is impossible."""
-        for role in self.roles:
+        """Start what waits for nobody; returns `ok`, or why that is impossible."""
+        gated = self.services or self.awaited
+        if gated:
+            for job in self.jobs:
+                job.start_at = NEVER
+        self.begun = not gated
+        for process in self.services if gated else self.jobs:
             try:
-                role.start()
+                process.start()
             except (OSError, ValueError, subprocess.SubprocessError) as error:
-                return f"`{role.spec['argv'][0]}` cannot be started: {error}"
+                for other in self.processes:
+                    other.kill()
+                return f"`{process.spec['argv'][0]}` cannot be started: {error}"
         self.write_status()
         return "ok"
 
     def run(self) -> None:
-        """Keep the roles until all have ended."""
-        while not all(role.ended for role in self.roles):
-            self._wait()
+        """Keep the processes until all have ended."""
+        while True:
             now = time.monotonic()
-            for role in self.roles:
-                role.poll(now)
-            if self.cancelled is not None:
-                self._stop_all(CANCELLED, now)
-            for role in self.roles:
-                if role.reason and self.failure is None:
-                    self.failure = role
-                    self._stop_all(f"{role.spec['role']} failed", now)
+            self._heed_requests(now)
+            for process in self.processes:
+                process.poll(now)
+            for each in self.awaited if not self.begun else ():
+                each.health.poll(now)
+            self._decide(now)
             self.write_status()
+            if all(process.ended for process in self.processes):
+                return
+            self._wait()
 
     def write_status(self) -> None:
-        failed, ended = self.failure, all(role.ended for role in self.roles)
+        failed, ended = self.failure, all(process.ended for process in self.processes)
+        waiting = [] if self.begun else self.waiting
+        state = "Running" if self.begun else "Pending"
         status = {
-            "state": "Running" if not ended else "Failed" if failed else "Succeeded",
-            "reason": failed.reason if failed else "",
-            "detail": self.cancelled or "",
+            "state": state if not ended else "Failed" if failed else "Succeeded",
+            "reason": failed.reason if failed else f"waiting for {', '.join(waiting)}" if waiting else "",
+            "detail": failed.detail if failed else self._trouble() if waiting else "",
             "exit_code": failed.exit_code if failed else 0 if ended else None,
             "signal": failed.signal if failed else None,
+            "blame": failed.blame if failed else None,
             "started": self.started,
             "supervisor": os.getpid(),
-            "roles": [role.report() for role in self.roles],
+            "roles": [process.report() for process in self.processes],
         }
         if status != self.written:
             finished = _utc_now() if ended else None
@@ -215,16 +136,87 @@ class Supervisor:
                 run_folder.write_json(self.folder / run_folder.STATUS, {**status, "finished": finished})
                 self.written = status
 
-    def _stop_all(self, reason: str, now: float) -> None:
-        for role in self.roles:
-            role.stop(reason, now)
+    def _decide(self, now: float) -> None:
+        """What follows from how the processes are."""
+        self.failure = self.failure or self._find_failure(now)
+        if self.cancelled is not None:
+            self._end_jobs(CANCELLED, now)
+        elif self.failure:
+            self._end_jobs(f"{self.failure.blame or self.jobs[0].name} failed", now)
+        elif not self.begun and not self.waiting:
+            self.begun = True
+            for job in self.jobs:
+                job.start_at = now
+        # Until its last moment the trainer may ask them something: it is about to save.
+        over = self.cancelled is not None or self.failure is not None or bool(self.jobs)
+        if over and all(job.ended for job in self.jobs):
+            self._end_services(now)
+        self.failure = self.failure or self._find_failure(now)
+
+    def _find_failure(self, now: float) -> Failure | None:
+        """What went wrong first; None while nothing did."""
+        for process in self.processes:
+            if process.fault == CANCELLED and process.ended:
+                return Failure(CANCELLED, self.cancelled or "", process.exit_code, process.signal)
+        for job in self.jobs:
+            if job.fault and job.ended:
+                return self._failure_of(job)
+        for service in self.services:
+            if service.fault and service.fault != CANCELLED:
+                role = service.spec["role"]
+                return Failure(f"{role} {service.fault}", service.trouble, NEVER_HEALTHY, blame=role)
+        for each in self.awaited if not self.begun else ():
+            if now >= each.limit_at:
+                reason = f"{each.role} not healthy within {each.limit} s"
+                return Failure(reason, each.health.trouble, NEVER_HEALTHY, blame=each.role)
+        return None
+
+    def _failure_of(self, job: Job) -> Failure:
+        """A trainer that gave up while a service was away most likely did so for that."""
+        away = [service for service in self.services if not service.healthy] if not job.stopping else []
+        blame, detail = (away[0].spec["role"], away[0].trouble) if away else (None, "")
+        return Failure(job.reason, detail, job.exit_code, job.signal, blame)
+
+    def _end_jobs(self, reason: str, now: float) -> None:
+        for job in self.jobs:
+            job.stop(reason, now)
+
+    def _end_services(self, now: float) -> None:
+        for service in self.services:
+            if self.cancelled is not None:
+                service.stop(CANCELLED, now)
+            else:
+                service.stop("no longer needed", now, state="Succeeded")
+
+    def _trouble(self) -> str:
+        """Why the trainer has not begun, in a few words."""
+        own = [service.trouble for service in self.services if not service.healthy]
+        return next(filter(None, [*own, *(each.health.trouble for each in self.awaited)]), "")
+
+    def _heed_requests(self, now: float) -> None:
+        """Start services anew that somebody asked for."""
+        if not self.asked:
+            return
+        self.asked = False
+        for path in self.folder.glob(f"{run_folder.RESTART}*"):
+            path.unlink(missing_ok=True)
+            for service in self.services:
+                if path.name.removeprefix(run_folder.RESTART) in (service.name, service.spec["role"]):
+                    service.restart(now)
 
     def _wait(self) -> None:
-        """Sleep until a signal, the leash or the clock asks for something."""
-        dues = [due for role in self.roles if (due := role.due()) is not None]
-        timeout = max(min(dues) - time.monotonic(), 0.0) if dues else None
+        """Sleep until a process, a signal, the leash, an answer or the clock asks for something."""
+        asking = [service.health for service in self.services]
+        asking += [each.health for each in self.awaited if not self.begun]
+        dues = [process.due() for process in self.processes]
+        if not self.begun:
+            dues += [due for each in self.awaited for due in (each.health.due(), each.limit_at)]
+        known = [due for due in dues if due is not None]
+        timeout = max(min(known) - time.monotonic(), 0.0) if known else None
         sources = [self.wake] if self.leash is None else [self.wake, self.leash]
-        ready, _, _ = select.select(sources, [], [], timeout)
+        readers = [each.fileno() for health in asking for each in health.reading]
+        writers = [each.fileno() for health in asking for each in health.connecting]
+        ready, _, _ = select.select([*sources, *readers], writers, [], timeout)
         if self.wake in ready:
             os.read(self.wake, 4096)
         if self.leash is not None and self.leash in ready:
@@ -239,6 +231,7 @@ class Supervisor:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGUSR1, self._ask)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._cancel)
         return reader
@@ -246,21 +239,8 @@ class Supervisor:
     def _cancel(self, *_: object) -> None:
         self.cancelled = self.cancelled or ""
 
-
-def _die_with_parent() -> None:
-    """Linux kills this process when its supervisor is gone, even by SIGKILL; harmless elsewhere."""
-    if _prctl is not None:
-        _prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-
-
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Looked up here: loading is not safe between fork and exec.
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    def _ask(self, *_: object) -> None:
+        self.asked = True
 
 
 def _utc_now() -> str:

@@ -20,9 +20,11 @@ from cw_cli.targets.local.checks import assign_gpus, check_units, local_output, 
 from cw_cli.targets.local.logs import observe_log, read_lines
 from cw_cli.targets.local.mounts import Places
 from cw_cli.targets.local.observe import facts_of, status_of
+from cw_cli.targets.local.ports import Addresses, give_ports
 from cw_cli.targets.local.start import detach, start_run
 from cw_cli.targets.local.store import Store, StoredRun
-from cw_cli.targets.local.unit import Unit, read_units
+from cw_cli.targets.local.unit import Surroundings, Unit, read_units
+from cw_cli.targets.local.why import explain_services
 
 if TYPE_CHECKING:  # Plans are made of templates; looking after runs needs none.
     from cw_cli.core.plan import Plan
@@ -45,18 +47,22 @@ class LocalTarget:
 
     def check(self, plan: Plan) -> list[Problem]:
         """What this machine would say to the plan, without changing anything."""
-        units, problems = self._units(plan)
+        try:
+            units, problems = read_units(plan.objects, self._around(plan))
+        except TargetError as error:  # Of the run whose services it shall use.
+            return [Problem(error.message, error.hint)]
         return [*problems, *check_units(plan, units, self.store, self.environment)]
 
     def launch(self, plan: Plan, *, attached: bool) -> None:
         """Start the run; nothing is left of it when that fails."""
-        units, problems = self._units(plan)
-        _refuse(problems)
         try:
             with self.store.launch_lock():
-                _refuse(writers(plan, units, self.store))
+                around = self._around(plan)
+                units, problems = read_units(plan.objects, around)
+                _refuse([*problems, *writers(plan, units, self.store)])
                 assigned = assign_gpus(plan, units, self.store, self.environment)
-                leash = start_run(self.store, plan, assigned, _identity(plan, units), self.environment)
+                identity = {**_identity(plan, units), **self._services(plan, around.addresses)}
+                leash = start_run(self.store, plan, assigned, identity, self.environment)
         except OSError as error:
             raise TargetError(
                 f"The run could not be set up on this machine: {error}.",
@@ -67,9 +73,29 @@ class LocalTarget:
         else:
             detach(leash)
 
-    def _units(self, plan: Plan) -> tuple[list[Unit], list[Problem]]:
+    def _around(self, plan: Plan) -> Surroundings:
         places = Places(mounts=str(self.store.folder(plan.run) / "mounts"), volumes=str(self.store.volumes))
-        return read_units(plan.objects, run=plan.run, places=places, caller=self.environment, cwd=self.cwd)
+        other = self._other(plan)
+        addresses = (
+            Addresses.from_data(other.unit["addresses"])
+            if other
+            else give_ports(plan.objects, self.store.taken_ports())
+        )
+        return Surroundings(plan.run, places, self.environment, self.cwd, addresses, plan.roles)
+
+    def _other(self, plan: Plan) -> StoredRun | None:
+        """The run whose services the plan's trainer uses, if that is another."""
+        name = plan.record.get("services_of")
+        return self.store.with_services(name) if name else None
+
+    def _services(self, plan: Plan, addresses: Addresses) -> dict[str, Any]:
+        """What the run's folder says of services: the ports of its own, and those that it waits for."""
+        other = self._other(plan)
+        if other is None:
+            return {"addresses": addresses.as_data(), "awaited": []}
+        keys = ("role", "health", "start_limit")
+        awaited = [{key: role[key] for key in keys} for role in other.unit["roles"] if role["service"]]
+        return {"addresses": {}, "services_of": other.name, "awaited": awaited}
 
     def find(self, text: str) -> list[str]:
         """The runs that `text` names."""
@@ -103,14 +129,15 @@ class LocalTarget:
         stored = self.store.find(run)
         status = stored.status()
         observed, lines = _observed(stored)
-        return explain(facts_of(stored, status, observed, lines))
+        facts = facts_of(stored, status, observed, lines)
+        return explain_services(stored, status, facts) or explain(facts)
 
     def logs(self, run: str, *, role: str | None, follow: bool, tail: int | None) -> Iterator[str]:
         """Lines of the run's log without their line ends; with `follow` until the run has ended."""
         stored = self.store.find(run)
-        if role is not None and role not in stored.roles:
-            raise TargetError(f"The run `{run}` has no role `{role}`.", f"It has: {', '.join(stored.roles)}.")
-        path = stored.log(role or stored.roles[0])
+        if role is not None and role not in stored.processes:
+            raise TargetError(f"The run `{run}` has no role `{role}`.", f"It has: {', '.join(stored.processes)}.")
+        path = stored.log(role or stored.processes[0])
         return read_lines(path, tail=tail, ended=(lambda: _is_over(stored)) if follow else None)
 
     def cancel(self, run: str) -> bool:
@@ -120,12 +147,8 @@ class LocalTarget:
             return False
         if stored.is_elsewhere:
             raise TargetError(f"The run `{run}` is on another machine, {stored.unit['host']}.", "Cancel it there.")
-        supervisor = stored.status().get("supervisor")
-        # The lock proves that the process of this number is still the supervisor.
-        if supervisor and run_folder.is_held(stored.folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(supervisor, signal.SIGTERM)
-        grace = max((role["grace"] for role in stored.unit["roles"]), default=0.0)
+        supervisor = self._signal(stored, signal.SIGTERM)
+        grace = _grace(stored)
         if not run_folder.wait_until_free(stored.folder, grace + _PATIENCE):
             raise TargetError(
                 f"The run `{run}` was asked to stop, but is still there after {grace + _PATIENCE:.0f} seconds.",
@@ -133,6 +156,35 @@ class LocalTarget:
             )
         self._drop_leash(run)
         return bool(stored.status().get("reason") == "cancelled")
+
+    def restart(self, run: str, role: str) -> None:
+        """Replace the processes of a service, or one of them; the run goes on."""
+        stored = self.store.find(run)
+        services = [spec for spec in stored.unit.get("roles", ()) if spec.get("service")]
+        names = [name for spec in services for name in (run_folder.process_name(spec), spec["role"])]
+        if role not in names:
+            there = f"It has {', '.join(dict.fromkeys(names))}." if names else "It has no services."
+            hint = f"Start the run again: cw rerun {run}" if role in stored.roles else there
+            raise TargetError(f"`{role}` is no service of the run `{run}`.", hint)
+        if stored.is_elsewhere:
+            raise TargetError(f"The run `{run}` is on another machine, {stored.unit['host']}.", "Restart it there.")
+        if _is_over(stored):
+            raise TargetError(
+                f"The run `{run}` has ended, and its services with it.", f"cw rerun {run} starts it anew."
+            )
+        request = stored.folder / f"{run_folder.RESTART}{role}"
+        request.touch()
+        self._signal(stored, signal.SIGUSR1)
+        if not run_folder.wait_until(lambda: not request.exists(), _PATIENCE):
+            raise TargetError(f"The run `{run}` does not heed the request.", f"`cw why {run}` says how it is.")
+
+    def scale(self, run: str, role: str, replicas: int) -> None:
+        """Refused: the trainer was given the address of every replica when it started."""
+        self.store.find(run)
+        raise TargetError(
+            f"The number of replicas of `{role}` is settled when a run starts on this machine.",
+            f"Start it again with more: cw rerun {run} --set services.{role}.replicas={replicas}",
+        )
 
     def delete(self, runs: Sequence[str]) -> Sequence[str]:
         """Stop the runs and forget them; returns a line for each thing that was deleted."""
@@ -147,6 +199,15 @@ class LocalTarget:
             kept = f"; its output stays in {output}" if output and os.path.exists(output) else ""
             lines.append(f"run {stored.name} deleted{kept}")
         return lines
+
+    def _signal(self, stored: StoredRun, number: signal.Signals) -> int | None:
+        """Tell the run's supervisor something; returns its process number."""
+        supervisor: int | None = stored.status().get("supervisor")
+        # The lock proves that the process of this number is still the supervisor.
+        if supervisor and run_folder.is_held(stored.folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, number)
+        return supervisor
 
     def _drop_leash(self, run: str) -> None:
         if run in self._leashes:
@@ -165,12 +226,21 @@ def _identity(plan: Plan, units: Sequence[Unit]) -> dict[str, Any]:
         "training_type": plan.training_type,
         "user": plan.user,
         "created": datetime.now(UTC).isoformat(),
-        "output_dir": local_output(plan, units),
+        "output_dir": None if all(unit.service for unit in units) else local_output(plan, units),
     }
 
 
+def _grace(stored: StoredRun) -> float:
+    """Seconds that the run may take to end: first its trainer, then its services."""
+    graces: dict[bool, float] = {}
+    for role in stored.unit["roles"]:
+        is_service = role.get("service", False)
+        graces[is_service] = max(role["grace"], graces.get(is_service, 0.0))
+    return sum(graces.values())
+
+
 def _observed(stored: StoredRun) -> tuple[Observed, list[str]]:
-    return observe_log(stored.log(stored.roles[0] if stored.roles else "trainer"))
+    return observe_log(stored.log(stored.processes[0] if stored.processes else "trainer"))
 
 
 def _is_over(stored: StoredRun) -> bool:
