@@ -126,7 +126,16 @@ def target_of(plan: Plan, context: str | None = None) -> Target:
 
 def check_target(plan: Plan, target: Target) -> list[Problem]:
     """What the target warns of; raises `ConfigError` with everything that it has against the plan."""
-    problems = target.check(plan)
+    return _refused(plan, target.check(plan))
+
+
+def rehearse(plan: Plan, target: Target) -> list[Problem]:
+    """What the target warns of in a dry run of its own, which changes nothing; raises `ConfigError` with everything
+    that it refuses."""
+    return _refused(plan, target.rehearse(plan))
+
+
+def _refused(plan: Plan, problems: list[Problem]) -> list[Problem]:
     if errors(problems):
         where = "on this machine" if plan.target == "local" else "on the cluster"
         raise ConfigError(f"this run cannot start {where}; nothing was started", problems)

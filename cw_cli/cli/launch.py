@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cw_cli.cli.arguments import OverridingCommand
-from cw_cli.cli.errors import show_warnings
+from cw_cli.cli.errors import say, show_warnings
 from cw_cli.cli.options import (
     Context,
     Cpu,
@@ -30,7 +30,6 @@ from cw_cli.cli.options import (
 )
 from cw_cli.core.exceptions import UsageError
 from cw_cli.core.registry import BUILT_IN
-from cw_cli.targets.choice import Where
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -93,8 +92,9 @@ def command(
     from cw_cli import api
 
     assert ctx.parent is not None
-    if dry_run not in (None, "client"):
-        raise UsageError(f"--dry-run={dry_run} is not possible", "Write --dry-run; it asks no cluster.")
+    check_dry_run(dry_run)
+    from cw_cli.targets.choice import Where
+
     if services and use_services:
         raise UsageError("--services and --use-services say opposite things", "Keep one of them.")
     plan = api.plan(
@@ -109,9 +109,14 @@ def command(
         services_of=api.find_run(use_services, Where(context, namespace))[1] if use_services else None,
         flags=ctx.meta["flags"],
     )
-    start(
-        plan, dry_run=bool(dry_run), stay=staying(plan, detach, follow), output=output, context=context, remove=remove
-    )
+    start(plan, dry_run=dry_run, stay=staying(plan, detach, follow), output=output, context=context, remove=remove)
+
+
+def check_dry_run(dry_run: str | None) -> None:
+    """Refuse what is neither of the two ways."""
+    if dry_run not in (None, "client", "server"):
+        hint = "Write --dry-run, which asks nobody, or --dry-run=server, which asks the cluster."
+        raise UsageError(f"--dry-run={dry_run} is not possible", hint)
 
 
 def staying(plan: Plan, detach: bool, follow: bool) -> bool:
@@ -135,17 +140,19 @@ def typed_overrides(ctx: typer.Context, set_: list[str] | None) -> list[Override
 
 
 def start(
-    plan: Plan, *, dry_run: bool, stay: bool, output: str | None, context: str | None = None, remove: bool = False
+    plan: Plan, *, dry_run: str | None, stay: bool, output: str | None, context: str | None = None, remove: bool = False
 ) -> None:
     """Print the plan, or carry it out; ends with the trainer's exit code when the run is followed."""
+    from cw_cli import api
     from cw_cli.cli import report
 
-    report.show_plan(plan, dry_run=dry_run)
+    report.show_plan(plan, dry_run=bool(dry_run))
+    if dry_run == "server":
+        show_warnings(api.rehearse(plan, api.target_of(plan, context)))
+        say("ok", f"the cluster takes all {len(plan.objects)} objects", "green")
     if dry_run:
         report.print_objects(plan.objects, output)
         return
-    from cw_cli import api
-
     target = api.target_of(plan, context)
     show_warnings(api.check_target(plan, target))
     target.launch(plan, attached=stay)

@@ -23,7 +23,10 @@ Overrides = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A word for the run's name.")]
 Local = Annotated[bool, typer.Option("--local", help="Run on this machine.")]
 DryRun = Annotated[
-    str | None, typer.Option("--dry-run", metavar="[=client]", help="Print the Kubernetes objects and start nothing.")
+    str | None,
+    typer.Option(
+        "--dry-run", metavar="[=server]", help="Print the objects and start nothing; =server lets a cluster try them."
+    ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as the run has started.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show log and progress until the run has ended.")]

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from cw_cli.cli.arguments import OverridingCommand
-from cw_cli.cli.launch import start, staying, typed_overrides
+from cw_cli.cli.launch import check_dry_run, start, staying, typed_overrides
 from cw_cli.cli.options import Context, Detach, DryRun, Follow, Name, Namespace, Output, Overrides, Run
 
 
@@ -34,7 +34,8 @@ def command(
     from cw_cli import api
     from cw_cli.targets.choice import Where
 
+    check_dry_run(dry_run)
     overrides: list[Any] = typed_overrides(ctx, set_)
     where = Where(context, namespace)
     plan = api.plan_again(run, overrides, name=name, where=where, flags=ctx.meta["flags"])
-    start(plan, dry_run=bool(dry_run), stay=staying(plan, detach, follow), output=output, context=context)
+    start(plan, dry_run=dry_run, stay=staying(plan, detach, follow), output=output, context=context)

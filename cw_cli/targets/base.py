@@ -23,6 +23,9 @@ class Target(Protocol):
     def check(self, plan: Plan) -> list[Problem]:
         """What this place would say to the plan, without changing anything."""
 
+    def rehearse(self, plan: Plan) -> list[Problem]:
+        """What this place would say to the very objects of the plan; raises `UsageError` where nobody can be asked."""
+
     def launch(self, plan: Plan, *, attached: bool) -> None:
         """Start the run. An attached run ends with the process that launched it; a failed launch leaves nothing."""
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,6 +46,8 @@ class Chaos:
         self.upstream = upstream
         self.pool = urllib3.PoolManager(ssl_context=upstream.tls(self.credentials), maxsize=32)
         self.fault: Fault | None = None
+        self.faults: Callable[[int, str], Fault | None] | None = None
+        """What happens to a request of this number and path, where that is not one fault."""
         self.victim: subprocess.Popen[str] | None = None
         self.seen: list[tuple[str, str]] = []
         self.lock = threading.Lock()
@@ -73,6 +75,8 @@ class Chaos:
         with self.lock:
             number = len(self.seen)
             self.seen.append((method, path))
+        if self.faults is not None:
+            return self.faults(number, path)
         return self.fault if self.fault and self.fault.hits(number) else None
 
     def forward(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:

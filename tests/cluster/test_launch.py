@@ -166,3 +166,43 @@ def test_somebody_elses_failed_launch_is_seen_and_deleted(
     assert (run_of(run)["state"], run_of(run)["reason"]) == ("Failed", "launch interrupted")
     assert f"configmap/{run}-config" in cw("delete", run, "--yes").err
     assert json.loads(cw("list", "-o", "json").out) == []
+
+
+def test_the_server_tries_what_a_dry_run_prints(
+    cw: Callable[..., Run], kube: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    said = cw("trl", "sft", "config.yaml", "--dry-run=server")
+    assert said.code == 0, said.err
+    assert "the cluster takes all" in said.err
+    assert "kind: Job" in said.out
+    refused = cw("trl", "sft", "config.yaml", "--dry-run=server", "--set", 'pod={"restartPolicy": "Always"}')
+    assert refused.code == 2
+    assert "the server refuses the Job" in refused.err and "restartPolicy" in refused.err
+    assert refused.out == ""
+    assert kube("get", "jobs,configmaps", "--selector", "app.kubernetes.io/managed-by=cw", "-o", "name") == ""
+    assert cw("trl", "sft", "config.yaml", "--dry-run=maybe").code == 2
+    assert cw("trl", "sft", "config.yaml", "--local", "--dry-run=server").code == 2
+
+
+def test_cancel_of_a_run_of_two_nodes_keeps_both_logs(
+    cw: Callable[..., Run], kube: Callable[..., Any], tmp_path: Path
+) -> None:
+    script = "trap 'echo saving; exit 0' TERM; echo begun $JOB_COMPLETION_INDEX; sleep 300 & wait"
+    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script]}]})
+    small = ("--gpu", "0", "--cpu", "5m", "--memory", "64Mi", "--image", "busybox:1.36", "--nodes", "2")
+    (tmp_path / "two.yaml").write_text(
+        "model_name: owner/model\ndataset_name: owner/data\nvolumes: {model-checkpoints: null}\n"
+    )
+    run = cw("trl", "sft", "two.yaml", *small, "--set", f"pod={pod}").out.strip()
+    assert cw("wait", run, "--for", "running", "--timeout", "60s").code == 0
+    kube("wait", "--for=condition=Ready", "pod", "--selector", f"cw.dev/run={run}", "--timeout=60s")
+    assert cw("cancel", run).code == 0
+    cw("wait", run, "--timeout", "60s")
+    pods = kube("get", "pods", "--selector", f"cw.dev/run={run}", "-o", "json")["items"]
+    assert len(pods) == 2
+    assert {pod["status"]["phase"] for pod in pods} <= {"Failed", "Succeeded"}
+    log = cw("logs", run).out
+    assert "begun 0" in log and "begun 1" in log and log.count("saving") == 2
+    assert "cancelled" in cw("list").out
+    assert "ancelled" in cw("why", run).out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,15 @@ def test_the_role_reads_no_secret_and_nothing_of_the_cluster() -> None:
 def test_the_page_for_the_platform_team_holds_the_table(right: Any) -> None:
     name = f"{right.resource}.{right.group}" if right.group else right.resource
     assert f"| `{name}` | {', '.join(right.verbs)} | {right.purpose} |" in DOCS.read_text()
+
+
+def test_why_a_run_waits_without_a_look_at_the_nodes(user: Cw, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("gpu: 1", "gpu: 900"))
+    run = done(user("trl", "sft", "config.yaml", "--name", "large")).out.strip()
+    until = time.monotonic() + 30
+    while "Unschedulable" not in done(user("list")).out:
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    said = done(user("why", run))
+    assert "nvidia.com/gpu" in said.out or "GPU" in said.out
+    assert "may not look at this cluster's nodes" in said.out + said.err

@@ -33,7 +33,7 @@ def examine_needs(connection: Connection, plan: Plan) -> Iterator[Finding]:
     workloads = list(_workloads(plan))
     for check in (_claims, _secrets, _priorities, _queues, _quotas, _limits, _room):
         yield from check(connection, workloads)
-    yield from _dry_run(connection, plan)
+    yield from dry_run(connection, plan)
 
 
 def _workloads(plan: Plan) -> Iterator[Workload]:
@@ -289,7 +289,7 @@ def _room(connection: Connection, workloads: list[Workload]) -> Iterator[Finding
             yield ok("room", f"there is room for it now{guess}")
 
 
-def _dry_run(connection: Connection, plan: Plan) -> Iterator[Finding]:
+def dry_run(connection: Connection, plan: Plan) -> Iterator[Finding]:
     """The very objects of the plan, as the server would take them: admission, validation and object quotas."""
     refused = 0
     for item in plan.objects:

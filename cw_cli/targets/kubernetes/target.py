@@ -54,6 +54,17 @@ class KubernetesTarget:
 
         return check_plan(self.connection, plan)
 
+    def rehearse(self, plan: Plan) -> list[Problem]:
+        """What the API server says to the very objects of the plan, in a dry run of its own."""
+        from cw_cli.targets.kubernetes.needs import dry_run
+
+        self.connection.require_namespace()
+        return [
+            Problem(finding.sentence, finding.remedy, severity="warning" if finding.level == "warning" else "error")
+            for finding in dry_run(self.connection, plan)
+            if finding.level != "ok"
+        ]
+
     def launch(self, plan: Plan, *, attached: bool) -> None:
         """Create the run. It never depends on the process that launched it, attached or not."""
         launching.launch(self.connection, plan)

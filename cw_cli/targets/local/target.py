@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cw_cli.core.exceptions import RunNotFoundError, TargetError
+from cw_cli.core.exceptions import RunNotFoundError, TargetError, UsageError
 from cw_cli.core.names import matching_runs
 from cw_cli.core.problems import Problem, errors
 from cw_cli.core.progress import Observed
@@ -52,6 +52,10 @@ class LocalTarget:
         except TargetError as error:  # Of the run whose services it shall use.
             return [Problem(error.message, error.hint)]
         return [*problems, *check_units(plan, units, self.store, self.environment)]
+
+    def rehearse(self, plan: Plan) -> list[Problem]:
+        """Nobody can be asked here."""
+        raise UsageError("--dry-run=server asks a cluster, and this run is for this machine", "Write --dry-run.")
 
     def launch(self, plan: Plan, *, attached: bool) -> None:
         """Start the run; nothing is left of it when that fails."""
