@@ -1,0 +1,143 @@
+"""A tiny language model of words, a reward service that runs inside the process, and runs of the recipe with both."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from training_lab import CONTAINERS, Ended, Lab, Message
+
+WORDS = ["sun", "rain", "wind", "snow", "fox", "owl", "oak", "den", "red", "old", "sees", "finds", "in", "the"]
+PAD, END = "<pad>", "<end>"
+
+# Stands where `cw_train.reward_client` is looked for. The score is the share of one word in a completion: 1 at best.
+SERVICE = """
+import sys, types
+
+class RewardClient:
+    @classmethod
+    def from_environment(cls, deadline):
+        return cls()
+
+    def score(self, pairs):
+        texts = [answer if isinstance(answer, str) else answer[-1]["content"] for _, answer in pairs]
+        return [text.split().count("sun") / max(len(text.split()), 1) for text in texts]
+
+module = types.ModuleType("cw_train.reward_client")
+module.RewardClient = RewardClient
+sys.modules["cw_train.reward_client"] = module
+"""
+
+CONFIG: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "max_new_tokens": 8,
+    "max_steps": 6,
+    "save_steps": 2,
+    "ppo_config": {
+        "learning_rate": 3e-3,
+        "batch_size": 8,
+        "mini_batch_size": 4,
+        "ppo_epochs": 2,
+        "max_grad_norm": 1.0,
+        "init_kl_coef": 0.05,
+        "seed": 1,
+    },
+}
+
+
+def make_tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate([PAD, END, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+
+
+def make_model(kind: str = "llama", seed: int = 0) -> Any:
+    """Two layers of random weights; `gpt2` learns its positions and `llama` turns them."""
+    import torch
+    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+    torch.manual_seed(seed)
+    size = {"vocab_size": len(WORDS) + 2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    if kind == "gpt2":
+        config: Any = GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=64, **size)
+    else:
+        config = LlamaConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=64,
+            initializer_range=0.2,
+            **size,
+        )
+    return AutoModelForCausalLM.from_config(config)
+
+
+def write_model(folder: Path, kind: str = "llama") -> Path:
+    make_model(kind).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_prompts(path: Path) -> Path:
+    rows = [f"the {first} {second}" + " sees" * (number % 3) for number, (first, second) in enumerate(pairs())]
+    path.write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [(colour, animal) for colour in ("red", "old") for animal in ("fox", "owl", "oak", "den", "snow")]
+
+
+class RewardLab(Lab):
+    """Starts runs of `trl_rlhf` on a model and prompts of its own."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | {
+            "PYTHONPATH": f"{self.folder / 'service'}:{CONTAINERS}",
+            "REWARD_MODEL_URL": "http://inside.the.process",
+        }
+
+    def prepare(self) -> None:
+        (self.folder / "service").mkdir()
+        (self.folder / "service" / "sitecustomize.py").write_text(SERVICE, encoding="utf-8")
+        write_model(self.folder / "model")
+        write_prompts(self.folder / "prompts.jsonl")
+
+    def config(self, output: Path, **changes: Any) -> Path:
+        block = CONFIG["ppo_config"] | changes.pop("ppo_config", {})
+        values = {
+            "model_name": str(self.folder / "model"),
+            "dataset_name": str(self.folder / "prompts.jsonl"),
+            "output_dir": str(output),
+        }
+        path = output.parent / f"{output.name}.yaml"
+        path.write_text(yaml.safe_dump(CONFIG | values | {"ppo_config": block} | changes), encoding="utf-8")
+        return path
+
+    def learn(
+        self,
+        output: Path,
+        *,
+        name: str | None = None,
+        processes: int = 1,
+        environment: dict[str, str] | None = None,
+        stop: Callable[[Message], bool] | None = None,
+        with_signal: signal.Signals = signal.SIGKILL,
+        **changes: Any,
+    ) -> Ended:
+        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
+        command = [*launcher, "-m", "cw_train", "trl_rlhf", "--config", str(self.config(output, **changes))]
+        named = (environment or {}) | ({"CW_RUN": name} if name else {})
+        return self.run(command, output, environment=named, stop=stop, with_signal=with_signal)
