@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cw_train import RefusedError
+from cw_train.ppo_formulas import token_logprobs
 from cw_train.rlhf_settings import Settings
 
 VALUE_HEAD = "value_head.safetensors"
@@ -119,11 +121,6 @@ def before_responses(states: Tensor, texts: Texts) -> Tensor:
     return states[:, -texts.mask.shape[1] - 1 : -1]
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """log p of tokens [B, R] under logits [B, R, V]."""
-    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-
-
 def plain(model: Any) -> Any:
     """The transformers model inside an adapter, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -145,8 +142,8 @@ class Reference:
                 return response_logits(model, texts, temperature)
 
 
-def load(settings: Settings, tokenizer: Any, checkpoint: str | None) -> tuple[Policy, Reference]:
-    """The policy, as a checkpoint has it if there is one, and the reference, which is always the model of the config."""
+def load(settings: Settings, tokenizer: Any, checkpoint: str | None, device: torch.device) -> tuple[Policy, Reference]:
+    """The policy, as a checkpoint has it if there is one, and the reference, which is always the config's model."""
     from trl.trainer.utils import disable_dropout_in_model
 
     def model(source: str) -> Any:
@@ -170,22 +167,20 @@ def load(settings: Settings, tokenizer: Any, checkpoint: str | None) -> tuple[Po
         trained, frozen = with_adapter(model(settings.model_name), settings, checkpoint), None
     else:
         trained, frozen = model(checkpoint or settings.model_name), model(settings.model_name)
-        frozen.requires_grad_(False).eval()
+        frozen.requires_grad_(False).eval().to(device)
     if settings.gradient_checkpointing:
-        trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        plain(trained).activation_checkpointing_enable({"use_reentrant": False})
     policy = Policy(trained, settings)
     if checkpoint:
         from safetensors.torch import load_file
 
         policy.value_head.load_state_dict(load_file(Path(checkpoint) / VALUE_HEAD))
-    return policy, Reference(policy, frozen)
+    return policy.to(device), Reference(policy, frozen)
 
 
 def with_adapter(model: Any, settings: Settings, checkpoint: str | None) -> Any:
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if checkpoint:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
     targets = settings.lora_target_modules  # a single text is peft's `all-linear` or its regular expression
     adapter = LoraConfig(
         task_type="CAUSAL_LM",
@@ -195,7 +190,12 @@ def with_adapter(model: Any, settings: Settings, checkpoint: str | None) -> Any:
         target_modules="all-linear" if targets == ["all-linear"] else targets,
     )
     try:
-        return get_peft_model(model, adapter)
+        with warnings.catch_warnings():  # of what peft itself does and sees to; the user cannot help it
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            if checkpoint:
+                return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+            return get_peft_model(model, adapter)
     except ValueError as problem:  # no layer of these names, or no default for this kind of model
         raise RefusedError(f"lora_target_modules: {problem}") from problem
 

@@ -152,7 +152,7 @@ class Settings:
     lora_r: int = key(16, "Rank of the adapter's matrices.", minimum=1)
     lora_alpha: int = key(32, "Scale of the adapter, divided by its rank.", minimum=1)
     lora_dropout: float = key(0.05, "Dropout before the adapter while it learns.", minimum=0, exclusiveMaximum=1)
-    lora_target_modules: list[str] | str | None = key(
+    lora_target_modules: list[str] | str | None = key(  # noqa: RUF009 (a call to `field`, as above)
         None, "Which layers get an adapter, by the end of their names; `all-linear` for all."
     )
     bf16: bool | None = key(None, "Compute in bfloat16 (weights stay as `dtype` says); by default where a GPU can.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,50 @@ def write_prompts(path: Path) -> Path:
 
 def pairs() -> list[tuple[str, str]]:
     return [(colour, animal) for colour in ("red", "old") for animal in ("fox", "owl", "oak", "den", "snow")]
+
+
+class Judge:
+    """Scores completions in this process, and keeps what it was asked."""
+
+    def __init__(self, score: Callable[[str], float] = lambda text: float(len(text))) -> None:
+        self.asked: list[tuple[Any, Any]] = []
+        self.one = score
+
+    def score(self, pairs: Sequence[tuple[Any, Any]]) -> list[float]:
+        self.asked = list(pairs)
+        return [self.one(answer if isinstance(answer, str) else answer[-1]["content"]) for _, answer in pairs]
+
+
+def make_ppo(folder: Path, judge: Judge | None = None, **changes: Any) -> Any:
+    """PPO in this process, on a model in a folder."""
+    import torch
+    from accelerate import PartialState
+    from cw_train.policy import load
+    from cw_train.ppo import PPO
+    from cw_train.rlhf_settings import Settings
+
+    PartialState(cpu=True)
+    settings = Settings(**{"model_name": str(folder), "bf16": False, "use_cpu": True, "batch_size": 4} | changes)
+    tokenizer = make_tokenizer()
+    policy, reference = load(settings, tokenizer, None, torch.device("cpu"))
+    return PPO(policy, reference, tokenizer, judge or Judge(), steps=10)
+
+
+def make_texts(responses: list[list[int]], prompts: list[list[int]]) -> Any:
+    """Prompts and completions in one padded batch, without a model."""
+    import torch
+    from cw_train.policy import Texts
+
+    left, right = max(map(len, prompts)), max(map(len, responses))
+    tokens, attention, mask = [], [], []
+    for prompt, response in zip(prompts, responses, strict=True):
+        before, after = left - len(prompt), right - len(response)
+        tokens.append([0] * before + prompt + response + [0] * after)
+        mask.append([1] * len(response) + [0] * after)
+        attention.append([0] * before + [1] * len(prompt) + mask[-1])
+    lengths = [(len(prompt), len(response)) for prompt, response in zip(prompts, responses, strict=True)]
+    ended = [response[-1] == 1 for response in responses]
+    return Texts(torch.tensor(tokens), torch.tensor(attention), torch.tensor(mask), lengths, ended)
 
 
 class RewardLab(Lab):
