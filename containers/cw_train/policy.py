@@ -179,25 +179,30 @@ def load(settings: Settings, tokenizer: Any, checkpoint: str | None, device: tor
 
 
 def with_adapter(model: Any, settings: Settings, checkpoint: str | None) -> Any:
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import PeftModel, get_peft_model
 
-    targets = settings.lora_target_modules  # a single text is peft's `all-linear` or its regular expression
-    adapter = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules="all-linear" if targets == ["all-linear"] else targets,
-    )
     try:
         with warnings.catch_warnings():  # of what peft itself does and sees to; the user cannot help it
             warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             if checkpoint:
                 return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
-            return get_peft_model(model, adapter)
+            return get_peft_model(model, adapter(settings))
     except ValueError as problem:  # no layer of these names, or no default for this kind of model
         raise RefusedError(f"lora_target_modules: {problem}") from problem
+
+
+def adapter(settings: Settings) -> Any:
+    from peft import LoraConfig
+
+    targets = settings.lora_target_modules  # a single text is peft's `all-linear` or its regular expression
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+    )
 
 
 def sampling(settings: Settings, tokenizer: Any, model: Any) -> Any:

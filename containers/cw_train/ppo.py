@@ -230,14 +230,13 @@ class PPO:
                 "it goes on only with as many"
             )
         self.kl_coef = reached["kl_coef"]
-        at = here.device
-        self.optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location=at, weights_only=True))
+        self.optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
         self.scheduler.load_state_dict(torch.load(folder / "scheduler.pt", weights_only=True))
         drawn = torch.load(folder / f"rng_state_{here.process_index}.pth", weights_only=True)
         torch.set_rng_state(drawn["torch"])
         random.setstate(drawn["python"])
         if "cuda" in drawn:
-            torch.cuda.set_rng_state(drawn["cuda"], at)
+            torch.cuda.set_rng_state(drawn["cuda"], here.device)
         return int(reached["global_step"])
 
 

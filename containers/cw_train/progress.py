@@ -149,10 +149,10 @@ class Progress:
         }
         self.losses.append(row["loss"])
         self.announced = time.perf_counter()
-        row |= {name: logs[name] for name in self.headlines if name not in row}
+        row |= {name: logs.get(name) for name in self.headlines if name not in row}
         place = {"step": state.global_step, "total": state.max_steps, "epoch": round(state.epoch, 4)}
         announce(place | row | {"eta_s": self.remaining(state)})
-        return row | {name: logs[name] for name in self.columns}
+        return row | {name: logs[name] for name in self.columns if name in logs}
 
     def write(self, args: Any, state: Any, values: dict[str, Any]) -> None:
         row = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **values}

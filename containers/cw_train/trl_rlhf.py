@@ -71,8 +71,7 @@ def train(config: str, settings: Settings, client: Any, preemption: Preemption) 
 
     # 3. The prompts.
     said, sentence = read_prompts(config, settings, tokenizer)
-    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
-    prompts = tokenized(config, said, settings, tokenizer, context)
+    prompts = tokenized(config, said, settings, tokenizer, context(policy.model.config))
     left_out = len(said) - len(prompts)
     say(sentence + (f"; {left_out} of them are empty or too long" if left_out else ""))
 
@@ -89,7 +88,7 @@ def train(config: str, settings: Settings, client: Any, preemption: Preemption) 
         output_dir=settings.output_dir, device=here.device, save_strategy="steps", save_only_model=False
     )
     control = TrainerControl()
-    progress = TellsRewards(checkpoint)
+    progress = TellsPPO(checkpoint)
     checkpoints = Checkpoints(owner, preemption, keep=settings.save_total_limit)
     progress.on_train_begin(arguments, state, control)
     with contextlib.suppress(NothingLeftToTrainError):  # the run was stopped between its last step and the end
@@ -145,19 +144,27 @@ def load_tokenizer(config: str, settings: Settings) -> Any:
     return tokenizer
 
 
+def context(model_config: Any) -> int:
+    """The tokens that a model reads at most; far too many where it does not say."""
+    return getattr(model_config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+
+
 class TellsRewards(Progress):
-    """The hooks that announce progress, with what reinforcement learning has to tell."""
+    """The hooks that announce progress, with the picture of the rewards as the one that counts."""
 
     headlines = ("loss", "reward", "kl")
-    columns = (
-        *("reward_std", "reward_with_kl", "kl_coef", "entropy", "explained_variance"),
-        *("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "policy_kl", "ratio"),
-        *("updates", "skipped_updates", "prompt_tokens", "response_tokens", "ended"),
-        *("seconds_generating", "seconds_scoring", "seconds_learning"),
-    )
 
     def draw(self, rows: list[dict[str, Any]], folder: Path) -> Path | None:
         from cw_train.plot import draw_rewards
 
         super().draw(rows, folder)
         return draw_rewards(rows, folder / "reward.png")
+
+
+class TellsPPO(TellsRewards):
+    columns = (
+        *("reward_std", "reward_with_kl", "kl_coef", "entropy", "explained_variance"),
+        *("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "policy_kl", "ratio"),
+        *("updates", "skipped_updates", "prompt_tokens", "response_tokens", "ended"),
+        *("seconds_generating", "seconds_scoring", "seconds_learning"),
+    )

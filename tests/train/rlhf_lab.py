@@ -160,7 +160,7 @@ class RewardLab(Lab):
         write_prompts(self.folder / "prompts.jsonl")
 
     def config(self, output: Path, **changes: Any) -> Path:
-        block = CONFIG["ppo_config"] | changes.pop("ppo_config", {})
+        block = changes.pop("whole_block", None) or CONFIG["ppo_config"] | changes.pop("ppo_config", {})
         values = {
             "model_name": str(self.folder / "model"),
             "dataset_name": str(self.folder / "prompts.jsonl"),

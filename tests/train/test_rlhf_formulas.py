@@ -80,7 +80,7 @@ def test_the_clipped_objective_has_no_slope_beyond_the_clip() -> None:
 
 
 def test_the_clipped_value_loss() -> None:
-    """OpenAI baselines, ppo2: V_old = 1, ε = 0.2. V = 1.5 is cut to 1.2 and V = 0.5 to 0.8; the worse of both counts."""
+    """OpenAI baselines, ppo2: V_old = 1, ε = 0.2. V = 1.5 is cut to 1.2 and V = 0.5 to 0.8; the worse counts."""
     losses = value_losses(tensor(1.5, 0.5, 1.1), tensor(1.0, 1.0, 1.0), tensor(2.0, 1.0, 2.0), 0.2)
     same(losses, 0.64 / 2, 0.25 / 2, 0.81 / 2)
 
@@ -121,7 +121,7 @@ def test_the_full_divergence_and_the_entropy() -> None:
     same(full_divergence(p, q), [0.25 * math.log(2)])
     same(full_divergence(p, p), [0])
     same(entropy(p), [1.5 * math.log(2)])
-    same(token_logprobs(p, torch.tensor([[2]])) if p.dim() == 3 else token_logprobs(p[None], torch.tensor([[2]])), [math.log(0.25)])
+    same(token_logprobs(p[None], torch.tensor([[2]])), [math.log(0.25)])
 
 
 def test_the_sampled_penalty_is_the_divergence_on_average() -> None:

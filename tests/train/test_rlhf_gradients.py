@@ -55,8 +55,7 @@ class Slow:
             deltas = [r + s["gamma"] * values[t + 1] - values[t] for t, r in enumerate(rewards)]
             decay = s["gamma"] * s["lam"]
             advantages = [
-                sum(decay ** (later - t) * deltas[later] for later in range(t, len(deltas)))
-                for t in range(len(deltas))
+                sum(decay ** (later - t) * deltas[later] for later in range(t, len(deltas))) for t in range(len(deltas))
             ]
             sequences.append((prompt, response, old, values, advantages))
         every = [advantage for *_, advantages in sequences for advantage in advantages]
@@ -106,7 +105,9 @@ def test_gradients_of_the_whole_loss(tiny: dict[str, Path], kind: str, mini_batc
     assert 0 < means[2] < 1 and 0 < means[3] < 1, "the test wants some tokens clipped and some not"
     assert means[0] + SETTINGS["vf_coef"] * means[1] == pytest.approx(loss.item(), rel=1e-4)
     for name, weight in ppo.policy.named_parameters():
-        torch.testing.assert_close(fast[name], weight.grad, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            fast[name], weight.grad, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
     whole = math.sqrt(sum(weight.grad.square().sum().item() for weight in ppo.policy.parameters()))
     assert norm == pytest.approx(whole, rel=1e-3)
 
@@ -154,7 +155,9 @@ def fields(experience: Experience) -> tuple[Any, ...]:
 
 
 def test_early_stopping_ends_the_passes_of_a_policy_that_runs_away(tiny: dict[str, Path]) -> None:
-    ppo = make_ppo(tiny["llama"], mini_batch_size=2, ppo_epochs=10, early_stopping=True, target_kl=0.1, learning_rate=0.02)
+    ppo = make_ppo(
+        tiny["llama"], mini_batch_size=2, ppo_epochs=10, early_stopping=True, target_kl=0.1, learning_rate=0.02
+    )
     numbers = ppo.learn(some_experience(ppo))
     assert 0 < numbers["updates"] < 20
 

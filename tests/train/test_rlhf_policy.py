@@ -56,7 +56,9 @@ def test_padding_changes_no_completion(tiny: dict[str, Path], kind: str) -> None
     """With only the likeliest token allowed nothing is left to chance."""
     ppo = make_ppo(tiny[kind], top_k=1, max_new_tokens=6)
     together = complete(ppo.policy, PROMPTS)
-    apart = complete(make_ppo(tiny[kind], top_k=1, max_new_tokens=6, local_rollout_forward_batch_size=1).policy, PROMPTS)
+    apart = complete(
+        make_ppo(tiny[kind], top_k=1, max_new_tokens=6, local_rollout_forward_batch_size=1).policy, PROMPTS
+    )
     for row, prompt in enumerate(PROMPTS):
         alone = complete(ppo.policy, [prompt])
         length = alone.lengths[0][1]
@@ -154,7 +156,7 @@ def test_dropout_is_off_in_the_model_and_on_in_the_adapter(tiny: dict[str, Path]
 def test_layers_that_are_not_there(tiny: dict[str, Path]) -> None:
     from cw_train import RefusedError
 
-    with pytest.raises(RefusedError, match="lora_target_modules: .*nowhere"):
+    with pytest.raises(RefusedError, match=r"lora_target_modules: .*nowhere"):
         make_ppo(tiny["llama"], use_peft=True, lora_target_modules=["nowhere"])
 
 
