@@ -83,9 +83,13 @@ def make_model(kind: str = "llama", seed: int = 0) -> Any:
     return AutoModelForCausalLM.from_config(config)
 
 
-def write_model(folder: Path, kind: str = "llama") -> Path:
+def write_model(folder: Path, kind: str = "llama", *, pads: bool = True) -> Path:
+    """`pads` says whether the tokenizer has a token for padding; GPT-2's own has none."""
     make_model(kind).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    tokenizer = make_tokenizer()
+    if not pads:
+        tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
     return folder
 
 

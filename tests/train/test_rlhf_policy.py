@@ -83,6 +83,18 @@ def test_a_completion_goes_up_to_and_with_its_end(tiny: dict[str, Path]) -> None
         assert texts.attention[row, : -len(response)].tolist()[-prompt:] == [1] * prompt
 
 
+def test_an_end_that_is_also_the_padding_belongs_to_the_completion(tiny: dict[str, Path]) -> None:
+    ppo = make_ppo(tiny["gpt2"], max_new_tokens=12)
+    ppo.policy.model.generation_config.pad_token_id = 1
+    torch.manual_seed(0)
+    texts = complete(ppo.policy, PROMPTS * 8)
+    assert any(texts.ended) and not all(texts.ended), "the test wants both"
+    for row, (_, length) in enumerate(texts.lengths):
+        assert 1 not in texts.responses[row, : length - 1]
+        assert (texts.responses[row, length - 1] == 1) == texts.ended[row]
+        assert (texts.responses[row, length:] == 1).all()
+
+
 def test_rows_of_texts_have_no_more_padding_than_they_need() -> None:
     texts = make_texts(RESPONSES, PROMPTS).rows([3, 0])
     assert texts.tokens.tolist() == [[0, 11, 12, 5, 7, 9, 1], [2, 3, 4, 13, 14, 1, 0]]
@@ -101,6 +113,19 @@ def test_the_service_is_asked_about_what_was_said(tiny: dict[str, Path]) -> None
     words = make_tokenizer().convert_ids_to_tokens
     assert judge.asked[0] == ("the red", " ".join(words([13, 14])))  # without the token that ends it
     assert judge.asked[1] == (messages, [{"role": "assistant", "content": " ".join(words(RESPONSES[1]))}])
+
+
+def test_what_goes_wrong_with_the_service_is_what_ends_the_step(tiny: dict[str, Path]) -> None:
+    """It is asked in a thread, whose failure must not be lost."""
+
+    class GoneError(Exception):
+        pass
+
+    def gone(_: str) -> float:
+        raise GoneError("the reward service has been out of reach for 600 seconds")
+
+    with pytest.raises(GoneError, match="out of reach for 600 seconds"):
+        make_ppo(tiny["llama"], Judge(gone)).gather([Prompt("any", [2])] * 4, make_texts(RESPONSES, PROMPTS))
 
 
 def test_scores_are_cut_and_unfinished_completions_pay(tiny: dict[str, Path]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rlhf_lab import RewardLab
-from training_lab import Ended
+from rlhf_lab import RewardLab, write_model
+from training_lab import QUICKSTART, ROOT, Ended
 
 UNTIMED = ("tokens_per_second", "seconds", "time", "memory_bytes")
 ADAPTER: dict[str, Any] = {"use_peft": True, "lora_r": 2, "lora_target_modules": ["q_proj", "v_proj"]}
@@ -154,6 +154,7 @@ def test_an_adapter_is_trained_and_goes_on(rewards: RewardLab) -> None:
     straight = rewards.learn(rewards.folder / "adapter", name="adapter", **ADAPTER)
     assert straight.code == 0, straight.err
     assert straight.rows[0]["kl"] == 0 and straight.rows[-1]["kl"] != 0
+    assert max(row["response_tokens"] for row in straight.rows) <= 8
     output = rewards.folder / "adapter-killed"
     killed = rewards.learn(output, name="a", stop=lambda message: message.get("event") == "checkpoint", **ADAPTER)
     assert killed.code == -signal.SIGKILL
@@ -172,6 +173,16 @@ def test_a_saved_adapter_is_a_plain_one(rewards: RewardLab) -> None:
     assert not (output / "model.safetensors").exists()
     model = AutoPeftModelForCausalLM.from_pretrained(str(output))
     assert set(model.peft_config["default"].target_modules) == {"q_proj", "v_proj"}
+
+
+def test_gpt2_has_no_token_for_padding_and_one_matrix_for_two_layers(rewards: RewardLab) -> None:
+    model = write_model(rewards.folder / "gpt2", "gpt2", pads=False)
+    straight = rewards.learn(rewards.folder / "gpt2-straight", name="g", model_name=str(model))
+    output = rewards.folder / "gpt2-killed"
+    changes: dict[str, Any] = {"name": "g", "model_name": str(model)}
+    killed = rewards.learn(output, stop=lambda message: message.get("event") == "checkpoint", **changes)
+    assert killed.code == -signal.SIGKILL
+    same_end(rewards.learn(output, **changes), straight)
 
 
 def test_two_processes_go_on_together(rewards: RewardLab) -> None:
@@ -206,6 +217,18 @@ def test_a_finished_run_that_is_started_again_trains_no_further(rewards: RewardL
     assert again.event("start")["step"] == again.event("done")["steps"] == 2
     assert (output / "model.safetensors").read_bytes() == before
     assert again.rows == first.rows
+
+
+def test_the_model_and_the_prompts_of_the_examples(rewards: RewardLab) -> None:
+    ended = rewards.learn(
+        rewards.folder / "examples",
+        model_name=str(QUICKSTART / "model"),
+        dataset_name=str(ROOT / "examples" / "rlhf" / "prompts.jsonl"),
+        max_steps=1,
+        save_steps=0,
+    )
+    assert ended.code == 0, ended.err
+    assert "192 prompts from" in ended.out
 
 
 def test_chat_messages_with_a_template_and_a_system_prompt(rewards: RewardLab, tmp_path: Path) -> None:
