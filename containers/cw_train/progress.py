@@ -83,6 +83,9 @@ class Progress:
     neither waits for the accelerator nor draws random numbers.
     """
 
+    headlines: tuple[str, ...] = ("loss",)  # told in every progress line that a log makes, and in the last word
+    columns: tuple[str, ...] = ()  # further numbers of a log that go into `metrics.jsonl` alone
+
     def __init__(self, resumed_from: str | None) -> None:
         self.resumed_from = resumed_from
 
@@ -146,9 +149,10 @@ class Progress:
         }
         self.losses.append(row["loss"])
         self.announced = time.perf_counter()
+        row |= {name: logs.get(name) for name in self.headlines if name not in row}
         place = {"step": state.global_step, "total": state.max_steps, "epoch": round(state.epoch, 4)}
         announce(place | row | {"eta_s": self.remaining(state)})
-        return row
+        return row | {name: logs[name] for name in self.columns if name in logs}
 
     def write(self, args: Any, state: Any, values: dict[str, Any]) -> None:
         row = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **values}
@@ -168,19 +172,24 @@ class Progress:
         """Draw the curve and announce the end; called when the model is in its folder."""
         if not state.is_world_process_zero:
             return
-        from cw_train.plot import draw
-
         rows = read_rows(self.metrics)
-        plot = draw(rows, Path(args.output_dir) / "loss.png")
+        plot = self.draw(rows, Path(args.output_dir))
+        curves = {name: [row[name] for row in rows if name in row] or [None] for name in self.headlines}
         announce(
             {
                 "event": "done",
                 "steps": state.global_step,
                 "seconds": round(self.seconds_before + time.perf_counter() - self.started, 3),
-                "first_loss": self.losses[0] if self.losses else None,
-                "last_loss": self.losses[-1] if self.losses else None,
+                **{f"first_{name}": curve[0] for name, curve in curves.items()},
+                **{f"last_{name}": curve[-1] for name, curve in curves.items()},
                 "model": str(Path(args.output_dir).absolute()),
                 "metrics": str(self.metrics.absolute()),
                 "plot": str(plot.absolute()) if plot else None,
             }
         )
+
+    def draw(self, rows: list[dict[str, Any]], folder: Path) -> Path | None:
+        """The picture that the last word names."""
+        from cw_train.plot import draw
+
+        return draw(rows, folder / "loss.png")

@@ -11,6 +11,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "containers")]  # for training_lab and cw_train
 
+from rlhf_lab import RewardLab, write_model  # noqa: E402
 from training_lab import Ended, Lab  # noqa: E402
 
 
@@ -28,3 +29,18 @@ def full(lab: Lab) -> Ended:
     ended = lab.train(lab.folder / "full", name="full")
     assert ended.code == 0, ended.err
     return ended
+
+
+@pytest.fixture(scope="session")
+def rewards(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> RewardLab:
+    """Where reinforcement learning is run; asks for `lab` so as to be skipped with it."""
+    made = RewardLab(tmp_path_factory.mktemp("rewards"))
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models that a test may load, by their kind."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return {kind: write_model(folder / kind, kind) for kind in ("llama", "gpt2")}
