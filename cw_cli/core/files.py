@@ -18,6 +18,7 @@ from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 
 FILES_PATH = "/cw/files"
+FILES_VOLUME = "files"
 RECIPES_PATH = "/cw/recipes"
 MAX_BYTES = 900_000
 """A ConfigMap holds 1 MiB with its names; this leaves room for them."""
@@ -79,7 +80,7 @@ class Travellers:
     def volume(self, name: str) -> dict[str, Any]:
         """The volume that lays the files out as they lay on this machine."""
         items = [{"key": key, "path": path} for key, path, _ in self._entries()]
-        return {"name": "files", "configMap": {"name": name, "items": items}}
+        return {"name": FILES_VOLUME, "configMap": {"name": name, "items": items}}
 
     def _entries(self) -> Iterator[tuple[str, str, Path]]:
         """ConfigMap key, path in the container, file here; a key has no slashes and is unique by its number."""

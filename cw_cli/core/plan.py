@@ -10,9 +10,9 @@ from cw_cli.core import manifests, patch
 from cw_cli.core.checks import CheckedConfig
 from cw_cli.core.confinement import confined, with_home
 from cw_cli.core.exceptions import TemplateError
-from cw_cli.core.files import pack_recipes
+from cw_cli.core.files import FILES_PATH, FILES_VOLUME, pack_recipes
 from cw_cli.core.names import RECIPES, object_name, run_labels, run_name
-from cw_cli.core.pods import carry
+from cw_cli.core.pods import add_volume, carry, pod_of
 from cw_cli.core.problems import Problem
 from cw_cli.core.record import Launch, make_record, record_map
 from cw_cli.core.resources import Resources
@@ -127,6 +127,7 @@ def _body(parts: _Parts, checked: CheckedConfig, launch: Launch, guard: str | No
     here, keys = launch.target == "local", checked.keys
     deployments = [] if launch.services_of else [objects[-1] for _, objects in parts.services]
     job = parts.trainer.job
+    _share_files(job, deployments)
     brought = _bring_recipes(checked, [job, *deployments])
     if parts.services and not here:
         gate = guards.gate(parts.roles, parts.trainer.image, guard)
@@ -143,6 +144,14 @@ def _body(parts: _Parts, checked: CheckedConfig, launch: Launch, guard: str | No
     # Here, the user's own home serves.
     homeless = () if here else (job, *deployments)
     return [with_home(item) if any(item is other for other in homeless) else item for item in body]
+
+
+def _share_files(job: dict[str, Any], services: Sequence[dict[str, Any]]) -> None:
+    """Services read the same config, so they see the files that it names."""
+    for volume in pod_of(job).get("volumes") or []:
+        if volume["name"] == FILES_VOLUME:
+            for service in services:
+                add_volume(service, volume, FILES_PATH)
 
 
 def _bring_recipes(checked: CheckedConfig, workloads: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,12 @@ from cw_cli.core.shipped import shipped
 from cw_cli.core.spelling import nearest
 
 BUILT_IN = {
-    "trl": ("cw_cli.frameworks.trl.framework", "TRLFramework", "TRL: supervised fine-tuning.", ("sft",)),
+    "trl": (
+        "cw_cli.frameworks.trl.framework",
+        "TRLFramework",
+        "TRL: fine-tuning, and learning from a reward model.",
+        ("sft", "rlhf"),
+    ),
 }
 """Module, class, one line of help, training types: what the command line shows without importing a framework."""
 

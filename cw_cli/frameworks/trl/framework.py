@@ -1,4 +1,4 @@
-"""TRL: supervised fine-tuning with TRL's own trainer."""
+"""TRL: supervised fine-tuning with TRL's own trainer, and reinforcement learning from a reward service."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import rules
+from cw_cli.frameworks.trl import rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
-RLHF = TrainingType("rlhf")
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
 
 
@@ -31,6 +30,8 @@ class TRLFramework(BaseTrainingFramework):
 
     def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
         model = "model_name" in config_data or "model_name_or_path" in config_data
+        if training_type == rlhf.RLHF:
+            return model and "reward_model" in config_data
         return model and ("dataset_name" in config_data or "datasets" in config_data)
 
     def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class TRLFramework(BaseTrainingFramework):
 
     def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
         folder = self.kubeconfig_dir / "trl"
-        if self._known(training_type) == RLHF:
+        if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
         return [folder / f"{training_type}_job.yaml"]
 
@@ -53,16 +54,18 @@ class TRLFramework(BaseTrainingFramework):
         return "huggingface/trl:1.16.0"
 
     def get_training_types(self) -> Sequence[TrainingType]:
-        return (TrainingType.SFT,)
+        return (TrainingType.SFT, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
-        return _schema(self._known(training_type))
+        return rlhf.schema() if self._known(training_type) == rlhf.RLHF else _schema(str(training_type))
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         resources = keys.resources
         gpus = self.default_resources(config, resources.gpu).gpu or 0
         if gpus == 0:
             config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
+        if training_type == rlhf.RLHF:
+            return list(rlhf.cross_checks(config))
         return cross_checks(config, gpus=gpus, nodes=resources.nodes)
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
@@ -82,6 +85,8 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
+        if training_type == rlhf.RLHF:
+            return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
         keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
         for index, entry in enumerate(config.get("datasets") or []):
