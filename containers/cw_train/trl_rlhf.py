@@ -18,10 +18,10 @@ from typing import Any
 
 from cw_train import RefusedError
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
+from cw_train.from_data import read_config
 from cw_train.progress import Progress
 from cw_train.prompts import read_prompts, tokenized, turn
 from cw_train.rlhf_settings import Settings, read_settings
-from cw_train.trl_sft import read_config
 
 
 def main(config: str) -> None:

@@ -179,7 +179,7 @@ def _run_name(job_name: str, stem: str) -> str:
 def _rendered(checked: CheckedConfig, run: str, defaults: Resources, services_of: str | None) -> list[dict[str, Any]]:
     framework, training_type, asked = checked.framework, checked.training_type, checked.keys.resources
     gpu = asked.gpu if asked.gpu is not None else defaults.gpu or 0
-    variables = {"run": run, "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
+    variables = {"run": run, "type": str(training_type), "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
     objects = [
         item
         for template in framework.get_yaml_templates(training_type)

@@ -15,7 +15,7 @@ BUILT_IN = {
         "cw_cli.frameworks.trl.framework",
         "TRLFramework",
         "TRL: fine-tuning, and learning from a reward model.",
-        ("sft", "rlhf"),
+        ("sft", "dpo", "kto", "reward", "rlhf"),
     ),
 }
 """Module, class, one line of help, training types: what the command line shows without importing a framework."""

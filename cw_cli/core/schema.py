@@ -161,7 +161,8 @@ def read_schema(text: str, training_type: str, subject: str, overlay: Mapping[st
     for group in data["types"][training_type]:
         groups[group] = data["groups"][group]["title"]
         for name, spec in data["groups"][group]["keys"].items():
-            keys[name] = Key.read(name, {**spec, **overlay.get(name, {})}, group)
+            if name not in keys:
+                keys[name] = Key.read(name, {**spec, **overlay.get(name, {})}, group)
     return Schema(subject, keys, groups)
 
 

@@ -32,6 +32,13 @@ DEFAULTS = {
     "output_dir": "trainer_output",
 }
 
+TYPES = {
+    "sft": ("Supervised fine-tuning", "SFTConfig"),
+    "dpo": ("Direct preference optimisation", "DPOConfig"),
+    "kto": ("Kahneman-Tversky optimisation", "KTOConfig"),
+    "reward": ("Reward model", "RewardConfig"),
+}
+
 JSON_TYPES: dict[Any, str] = {
     str: "string",
     int: "integer",
@@ -48,24 +55,26 @@ Spec = dict[str, Any]
 def schema() -> dict[str, Any]:
     """The whole file as a value.
 
-    Every key stands in one group. What a trainer's own class declares, changed defaults included, is `training`;
-    what is left of the class that all trainers share is `trainer`.
+    What a trainer's own class declares, changed defaults included, is a group of its training type's name; what is
+    left of the class that all trainers share is `trainer`. Where both have a key, the first one counts.
     """
     trl = importlib.import_module("trl")
-    declared = inspect.get_annotations(trl.SFTConfig)
-    settings = specs(trl.SFTConfig)
     groups = {
         "model": ("Model", specs(trl.ModelConfig)),
         "dataset": ("Dataset", {**specs(trl.ScriptArguments), **specs(trl.DatasetMixtureConfig)}),
-        "training": ("Supervised fine-tuning", {key: settings[key] for key in settings if key in declared}),
-        "trainer": ("Trainer", {key: settings[key] for key in settings if key not in declared}),
     }
+    shared: dict[str, Spec] = {}
+    for name, (title, config) in TYPES.items():
+        declared, settings = inspect.get_annotations(getattr(trl, config)), specs(getattr(trl, config))
+        groups[name] = (title, {key: settings[key] for key in settings if key in declared})
+        shared = {key: settings[key] for key in settings if key not in declared} | shared
+    groups["trainer"] = ("Trainer", shared)
     versions = {name: importlib.import_module(name).__version__ for name in ("trl", "transformers")}
     return {
         "framework": "trl",
         "versions": versions,
         "notice": NOTICE,
-        "types": {"sft": list(groups)},
+        "types": {name: ["model", "dataset", name, "trainer"] for name in TYPES},
         "groups": {
             name: {"title": title, "keys": dict(sorted(keys.items()))} for name, (title, keys) in groups.items()
         },

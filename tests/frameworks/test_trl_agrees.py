@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cw_cli.core.config import parse_config
+from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import errors
 from cw_cli.frameworks.trl.checks import cross_checks
 
@@ -313,6 +314,6 @@ def test_cw_and_trl_agree(case, folder, monkeypatch):
     text = yaml.safe_dump(values, sort_keys=False)
     path = folder / "config.yaml"
     path.write_text(text)
-    found = errors(cross_checks(parse_config(text, str(path)), gpus=0, nodes=1))
+    found = errors(cross_checks(parse_config(text, str(path)), TrainingType.SFT, gpus=0, nodes=1))
     refusal = trl_refusal(path)
     assert bool(found) == bool(refusal), (found, refusal)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cw_cli.core.config import parse_config
+from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import errors, warnings
 from cw_cli.frameworks.trl.checks import cross_checks
 
@@ -15,7 +16,7 @@ BASE = {"model_name_or_path": "owner/model", "dataset_name": "owner/data"}
 def problems(tmp_path, settings, gpus=1, nodes=1):
     values = {key: value for key, value in {**BASE, **settings}.items() if value is not ...}
     config = parse_config(yaml.safe_dump(values, sort_keys=False), str(tmp_path / "config.yaml"))
-    return cross_checks(config, gpus=gpus, nodes=nodes)
+    return cross_checks(config, TrainingType.SFT, gpus=gpus, nodes=nodes)
 
 
 def lines(*rows):

@@ -8,6 +8,7 @@ hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 
 from cw_cli.core.config import Config  # noqa: E402
+from cw_cli.core.framework import TrainingType  # noqa: E402
 from cw_cli.core.problems import Problem  # noqa: E402
 from cw_cli.frameworks.trl.checks import cross_checks  # noqa: E402
 from cw_cli.frameworks.trl.rules import OVERLAY  # noqa: E402
@@ -49,5 +50,5 @@ CONFIGS = st.fixed_dictionaries({}, optional={name: value(spec) for name, spec i
 @hypothesis.given(CONFIGS, st.integers(0, 8), st.integers(1, 2))
 @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 def test_every_config_gets_an_answer(values, gpus, nodes):
-    found = cross_checks(Config("config.yaml", values=values), gpus=gpus, nodes=nodes)
+    found = cross_checks(Config("config.yaml", values=values), TrainingType.SFT, gpus=gpus, nodes=nodes)
     assert all(isinstance(problem, Problem) and problem.message and problem.remedy for problem in found)

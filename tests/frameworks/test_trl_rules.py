@@ -3,14 +3,22 @@
 import importlib
 import importlib.util
 import json
+from typing import Any
 
 import pytest
 
 from cw_cli.frameworks.trl import rules
 from cw_cli.schemas.generate_trl import FILE
 
-GROUPS = json.loads(FILE.read_text(encoding="utf-8"))["groups"]
-KEYS = {name: spec for group in GROUPS.values() for name, spec in group["keys"].items()}
+DATA = json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def keys_of(training_type: str) -> dict[str, dict[str, Any]]:
+    groups = [DATA["groups"][name]["keys"] for name in reversed(DATA["types"][training_type])]
+    return {name: spec for group in groups for name, spec in group.items()}
+
+
+KEYS = keys_of("sft")
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
 
@@ -40,6 +48,13 @@ def test_what_is_laid_over_the_schema_fits_it():
             assert default >= spec["minimum"] if "minimum" in spec else True, name
     for name, choices in rules.RENAMED_CHOICES.items():
         assert set(choices.values()) <= set(KEYS[name]["enum"])
+
+
+def test_what_is_said_of_one_type_fits_it():
+    for training_type, removed in rules.REMOVED_OF.items():
+        assert not removed.keys() & keys_of(training_type).keys()
+    for training_type, overlay in rules.OVERLAY_OF.items():
+        assert overlay.keys() <= keys_of(training_type).keys()
 
 
 @pytest.mark.parametrize(

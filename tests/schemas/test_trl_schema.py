@@ -8,12 +8,17 @@ import pytest
 from cw_cli.schemas import generate_trl
 
 SCHEMA = json.loads(generate_trl.FILE.read_text(encoding="utf-8"))
-KEYS = {name: spec for group in SCHEMA["groups"].values() for name, spec in group["keys"].items()}
+KEYS = {name: spec for name in SCHEMA["types"]["sft"] for name, spec in SCHEMA["groups"][name]["keys"].items()}
 
 
-def test_every_key_stands_in_one_group():
-    assert sum(len(group["keys"]) for group in SCHEMA["groups"].values()) == len(KEYS) == 163
-    assert SCHEMA["types"]["sft"] == list(SCHEMA["groups"])
+def test_every_key_of_sft_stands_in_one_group():
+    assert sum(len(SCHEMA["groups"][name]["keys"]) for name in SCHEMA["types"]["sft"]) == len(KEYS) == 163
+
+
+def test_every_type_has_its_own_group_before_what_all_share():
+    for name, groups in SCHEMA["types"].items():
+        assert groups == ["model", "dataset", name, "trainer"]
+        assert "learning_rate" in SCHEMA["groups"][name]["keys"]
 
 
 def test_every_key_has_a_type_and_a_default_of_that_type():
@@ -57,7 +62,7 @@ def test_the_entries_of_a_mixture_are_spelt_out():
 
 
 def test_sft_declares_its_own_learning_rate():
-    assert "learning_rate" in SCHEMA["groups"]["training"]["keys"]
+    assert "learning_rate" in SCHEMA["groups"]["sft"]["keys"]
     assert "weight_decay" in SCHEMA["groups"]["trainer"]["keys"]
 
 

@@ -88,7 +88,7 @@ def test_what_is_no_number_is_null() -> None:
 
 
 def test_numbers_of_yaml_1_2(tmp_path: Path) -> None:
-    from cw_train.trl_sft import read_config
+    from cw_train.from_data import read_config
 
     config = tmp_path / "c.yaml"
     config.write_text("learning_rate: 1e-5\nlr_scheduler_kwargs: {min_lr: 1e-6}\nrun_name: e5\nmax_steps: 10\n")

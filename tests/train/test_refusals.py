@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cw_train import RefusedError
-from cw_train.trl_sft import parse
+from cw_train.from_data import parse
 from training_lab import Lab
 
 
@@ -39,14 +39,14 @@ def test_a_config_that_cannot_be_is_refused(lab: Lab, changes: dict[str, Any], s
 def test_values_that_trl_does_not_take(values: dict[str, Any], sentence: str) -> None:
     pytest.importorskip("trl")
     with pytest.raises(RefusedError, match=re.escape(sentence)):
-        parse("here", values)
+        parse("here", values, "SFT")
 
 
 def test_a_failure_ends_with_its_reason(lab: Lab) -> None:
     ended = lab.train(lab.folder / "failed", model_name_or_path="/nowhere/model")
     assert ended.code == 1
     assert "Traceback (most recent call last)" in ended.err
-    assert re.fullmatch(r"error: \w+: .*/nowhere/model.* \(.*cw_train/trl_sft\.py:\d+\)", ended.last_line)
+    assert re.fullmatch(r"error: \w+: .*/nowhere/model.* \(.*cw_train/from_data\.py:\d+\)", ended.last_line)
     assert ended.event("failed")["error"] == ended.last_line.removeprefix("error: ")
 
 

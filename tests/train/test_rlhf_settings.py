@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from cw_train import RefusedError
+from cw_train.from_data import read_config
 from cw_train.rlhf_settings import BLOCK, Settings, read_settings
-from cw_train.trl_sft import read_config
 from rlhf_lab import RewardLab
 
 # The defaults of `trl.PPOConfig` in TRL 0.11.4. A `mini_batch_size` of 128 is what ours comes to.

@@ -1,30 +1,49 @@
-"""Keys of TRL SFT that are right one by one and wrong together: what TRL refuses once it runs, found before."""
+"""Keys of TRL that are right one by one and wrong together: what TRL refuses once it runs, found before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cw_cli.core.config import Config
+from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import files, hardware, sources
+from cw_cli.frameworks.trl import files, hardware, preferences, sources
 
 Problems = Iterator[Problem]
 
 
-def cross_checks(config: Config, *, gpus: int, nodes: int) -> list[Problem]:
+def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, nodes: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
     return [
         *hardware.checks(config, gpus, nodes),
         *intervals(config),
         *best_model(config),
         *schedule(config),
-        *sequences(config),
         *resuming(config),
         *secrets(config),
         *files.checks(config),
-        *sources.checks(config),
+        *OWN[str(training_type)](config),
     ]
+
+
+def supervised(config: Config) -> Problems:
+    yield from sequences(config)
+    yield from sources.checks(config)
+
+
+def reward(config: Config) -> Problems:
+    yield from preferences.scores(config)
+    yield from preferences.pairs(config)
+
+
+OWN: dict[str, Callable[[Config], Problems]] = {
+    "sft": supervised,
+    "dpo": preferences.pairs,
+    "kto": preferences.labelled,
+    "reward": reward,
+}
+"""What one training type asks beyond what all ask."""
 
 
 def intervals(config: Config) -> Problems:

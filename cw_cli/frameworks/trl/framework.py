@@ -20,6 +20,8 @@ from cw_cli.frameworks.trl import rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
+FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward")))
+"""Training types whose data is all there when they begin."""
 
 
 class TRLFramework(BaseTrainingFramework):
@@ -48,13 +50,13 @@ class TRLFramework(BaseTrainingFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        return [folder / f"{training_type}_job.yaml"]
+        return [folder / "sft_job.yaml"]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
 
     def get_training_types(self) -> Sequence[TrainingType]:
-        return (TrainingType.SFT, rlhf.RLHF)
+        return (*FROM_DATA, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
         return rlhf.schema() if self._known(training_type) == rlhf.RLHF else _schema(str(training_type))
@@ -66,7 +68,7 @@ class TRLFramework(BaseTrainingFramework):
             config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
         if training_type == rlhf.RLHF:
             return list(rlhf.cross_checks(config))
-        return cross_checks(config, gpus=gpus, nodes=resources.nodes)
+        return cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
@@ -111,7 +113,7 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY)
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | rules.OVERLAY_OF.get(training_type, {}))
     return Schema(
         subject=schema.subject,
         keys=schema.keys,
@@ -119,8 +121,8 @@ def _schema(training_type: str) -> Schema:
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
         renamed=rules.RENAMED,
-        removed=rules.REMOVED,
+        removed=rules.REMOVED | rules.REMOVED_OF.get(training_type, {}),
         refused=rules.ACCELERATE,
         ignored=rules.IGNORED,
-        renamed_choices=rules.RENAMED_CHOICES,
+        renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},
     )

@@ -92,6 +92,28 @@ REMOVED = {
     "tpu_metrics_debug": _TPU + "; write `debug: tpu_metrics_debug`",
 }
 
+_REFERENCE = "the reference is the model as it was, or the one without its adapter"
+_LENGTHS = "write `max_length:` for prompt and answer together"
+
+REMOVED_OF = {
+    "dpo": {
+        "max_prompt_length": _LENGTHS,
+        "max_completion_length": _LENGTHS,
+        "max_target_length": _LENGTHS,
+        "rpo_alpha": "write `loss_type: [sigmoid, sft]` and `loss_weights: [1.0, ALPHA]`",
+        "reference_free": "it is no loss of DPO any more; see `loss_type:`",
+        "generate_during_eval": "it is gone from TRL; delete it",
+        "label_pad_token_id": "delete it",
+        "ref_model_init_kwargs": _REFERENCE + "; delete it",
+        "model_adapter_name": _REFERENCE + "; delete it",
+        "ref_adapter_name": _REFERENCE + "; delete it",
+        "use_logits_to_keep": "it is always done; delete it",
+        "tools": _PYTHON + "; write a column `tools` into the dataset",
+    },
+    "kto": {"max_prompt_length": _LENGTHS, "max_completion_length": _LENGTHS},
+}
+"""The same for one training type."""
+
 _PROCESSES = "cw starts one process for each GPU that `gpu:` and `nodes:` ask for"
 _MEETING = "cw tells the nodes of a run how to find each other"
 
@@ -178,6 +200,17 @@ _AT_LEAST_0 = {"minimum": 0}
 _AT_LEAST_1 = {"minimum": 1}
 _ABOVE_0 = {"exclusiveMinimum": 0}
 _SHARE = {"minimum": 0, "maximum": 1}
+
+DPO_LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
+
+OVERLAY_OF: dict[str, dict[str, dict[str, Any]]] = {
+    # A single one is taken too; a wrong one fails with the first batch.
+    "dpo": {"loss_type": {"type": ["array", "string"], "items": {"type": "string", "enum": [*DPO_LOSSES]}}},
+}
+"""The same for one training type."""
 
 OVERLAY: dict[str, dict[str, Any]] = {
     # Free text in the dataclasses; refused once the model is loaded, or later.

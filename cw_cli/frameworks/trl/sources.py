@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,12 @@ class Source(NamedTuple):
 
 
 def checks(config: Config) -> Problems:
+    """What is wrong with the data of supervised fine-tuning."""
+    yield from checks_with(config, _columns)
+
+
+def checks_with(config: Config, columns: Callable[[Config, list[Source]], Problems]) -> Problems:
+    """What is wrong with the data; `columns` says what the training type wants of the rows."""
     name, mixture = config.get("dataset_name"), config.get("datasets")
     if not name and not mixture:
         message = "there is no data to train on: dataset_name is missing"
@@ -53,7 +59,7 @@ def checks(config: Config) -> Problems:
     yield from problems
     if isinstance(config.get("dataset_kwargs"), str):
         return
-    yield from _columns(config, sources)
+    yield from columns(config, sources)
 
 
 def _mixture(config: Config, mixture: list[Any]) -> Problems:
