@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_best_reward_is_reached(rewards: RewardLab, seed: int) -> None:
     assert ended.code == 0, ended.err
     done = ended.event("done")
     assert done["first_reward"] < 0.2
-    assert done["last_reward"] > 0.95
+    assert fmean(row["reward"] for row in ended.rows[-10:]) > 0.95
     assert done["last_kl"] > 5  # it has gone far from where it began: 8 ln 16 = 22 nats at the most
     assert ended.rows[-1]["entropy"] < 0.3 * ended.rows[0]["entropy"]
 
