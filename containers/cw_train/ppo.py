@@ -87,7 +87,7 @@ class PPO:
         scored = time.perf_counter()
         self.policy.train()
         learned = self.learn(experience)
-        constants = {"kl_coef": self.kl_coef, "learning_rate": self.scheduler.get_last_lr()[0]}
+        used = {"kl_coef": self.kl_coef, "learning_rate": self.scheduler.get_last_lr()[0]}
         if settings.adap_kl_ctrl:
             samples = settings.batch_size * self.processes
             self.kl_coef = adapted(self.kl_coef, seen["kl"], settings.target, samples, settings.horizon)
@@ -97,14 +97,15 @@ class PPO:
             "seconds_scoring": scored - generated,
             "seconds_learning": time.perf_counter() - scored,
         }
-        return constants | seen | learned | seconds
+        return used | seen | learned | seconds
 
     # ---- Experience
 
     def gather(self, prompts: Sequence[Prompt], texts: Texts) -> tuple[Experience, Numbers]:
         """Scores, penalties and advantages of completions."""
         settings, mask = self.settings, texts.mask
-        answered = beside(lambda: self.client.score(self.pairs(prompts, texts)))  # the service works while we do
+        pairs = self.pairs(prompts, texts)
+        answered = beside(lambda: self.client.score(pairs))  # the service works while we do
         logprobs, values, kl, entropies = self.observe(texts)
         raw = torch.tensor(answered(), dtype=torch.float32, device=mask.device)
         scores = raw if settings.score_clip is None else raw.clamp(-settings.score_clip, settings.score_clip)

@@ -21,7 +21,6 @@ ALIASES = {
     "model_name_or_path": "model_name",
     "response_length": "max_new_tokens",
     "num_ppo_epochs": "ppo_epochs",
-    "vf_coeff": "vf_coef",
     "kl_coef": "init_kl_coef",
     "steps": "total_episodes",
     "dataset_train_split": "dataset_split",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
     prompts = [prompt.said for prompt in tokenized(config, said, settings, tokenizer, reads)]
 
     # 2. TRL's arguments, and where to start.
+    # TRL and peft use old names of gradient checkpointing themselves; the user cannot help it.
+    warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing`", FutureWarning)
     try:
-        training = arguments_of(**as_trl_says(settings, given, len(prompts)))
+        training = arguments_of(**as_trl_says(settings, given))
     except ValueError as problem:
         raise RefusedError(f"{config}: {problem}") from problem
     wish = settings.resume_from_checkpoint
@@ -121,7 +124,7 @@ def refuse_what_is_ppo_s(config: str, settings: Settings, given: set[str]) -> No
         raise RefusedError(f"{config}: `algorithm: {settings.algorithm}` has no {names}; leave {them} out")
 
 
-def as_trl_says(settings: Settings, given: set[str], prompts: int) -> dict[str, Any]:
+def as_trl_says(settings: Settings, given: set[str]) -> dict[str, Any]:
     """The keyword arguments of TRL's config."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's; TRL asks for it before it can be asked
     values = {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items() if ours in given}

@@ -121,7 +121,7 @@ def test_the_full_divergence_and_the_entropy() -> None:
     same(full_divergence(p, q), [0.25 * math.log(2)])
     same(full_divergence(p, p), [0])
     same(entropy(p), [1.5 * math.log(2)])
-    same(token_logprobs(p[None], torch.tensor([[2]])), [math.log(0.25)])
+    same(token_logprobs(p, torch.tensor([[2]])), [math.log(0.25)])
 
 
 def test_the_sampled_penalty_is_the_divergence_on_average() -> None:

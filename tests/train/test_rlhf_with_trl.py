@@ -35,6 +35,7 @@ def test_the_reward_rises(rewards: RewardLab, algorithm: str) -> None:
     assert ended.event("checkpoint")["step"] == 40
     assert (ended.folder / "reward.png").is_file()
     assert "10 prompts from" in ended.out
+    assert "Warning" not in ended.err
 
 
 def test_it_goes_on_after_sigterm(rewards: RewardLab) -> None:
@@ -78,7 +79,7 @@ def test_what_trl_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "cliprange": 0.1,
     }
     values = {"model_name": "m", "algorithm": "rloo", "max_new_tokens": 20, "total_episodes": 320, "ppo_config": block}
-    told = as_trl_says(*read_settings("here", values), 10)
+    told = as_trl_says(*read_settings("here", values))
     assert told["per_device_train_batch_size"] == 4
     assert told["gradient_accumulation_steps"] == 2
     assert told["generation_batch_size"] == 32
