@@ -8,6 +8,10 @@ class RefusedError(Exception):
     """What the user asked for cannot be done; the message is one sentence that says why (exit code 2)."""
 
 
+class GaveUpError(Exception):
+    """What the run needs is not there any more; the message is one sentence that says what (exit code 1)."""
+
+
 class Preempted(SystemExit):
     """Told to stop by SIGTERM; what was trained up to a step is in a checkpoint."""
 

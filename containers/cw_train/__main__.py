@@ -10,11 +10,11 @@ import sysconfig
 import traceback
 from types import TracebackType
 
-from cw_train import Preempted, RefusedError
+from cw_train import GaveUpError, Preempted, RefusedError
 from cw_train.guard import tell_guard
 from cw_train.progress import announce
 
-RECIPES = ("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_rlhf")
+RECIPES = ("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_rlhf", "serve_reward")
 # each is a module of this package with `main(config: str) -> None`
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -34,6 +34,8 @@ def main() -> int:
     except RefusedError as refusal:
         tell_guard("ended")  # another attempt would be refused too
         return end_with(one_line(refusal), MISUSED)
+    except GaveUpError as failure:
+        return end_with(one_line(failure), FAILED)
     except KeyboardInterrupt:
         return end_with("interrupted", INTERRUPTED)
     except Exception as failure:  # the boundary: whatever went wrong, the last line says it in one sentence
