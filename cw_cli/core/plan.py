@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from cw_cli.core import files, manifests, patch
@@ -51,6 +52,8 @@ class Plan(NamedTuple):
     warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences about defaults that cw filled in."""
+    modules: tuple[str, ...] = ()
+    """Python modules without which the trainer cannot run on this machine."""
 
 
 class Launch(NamedTuple):
@@ -79,7 +82,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     labels = run_labels(run, framework.name, training_type, launch.user)
     defaults = framework.default_resources(checked.config, keys.resources.gpu)
 
-    objects = _rendered(checked, run, defaults)
+    objects, found = _rendered(checked, run, defaults)
     trainer = _trainer(objects, run, job_name)
     job = patch.patched_trainer(
         trainer, patch.with_role({**labels, **keys.labels}, TRAINER), keys, framework.get_default_image(), defaults
@@ -93,11 +96,12 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     every = {**labels, **keys.labels}
     others = [patch.confined(patch.labelled(item, every, keys.annotations)) for item in objects if item is not trainer]
     extras = [patch.labelled(item, every, keys.annotations) for item in extras]
-    if (folder := framework.recipes()) is not None:
-        recipes = files.pack_recipes(folder)
+    if (folders := framework.recipes()) is not None:
+        recipes = files.pack_recipes(*([folders] if isinstance(folders, Path) else folders))
         _add_volume(job, {"name": "recipes", "configMap": {"name": recipes.name}}, files.RECIPES_PATH)
         _prepend_python_path(job, recipes.python_path)
         extras.append(recipes.config_map())
+    modules = _start_here(checked, job) if launch.target == "local" else ()
     if launch.target != "local":  # here, the user's own home serves
         job = patch.with_home(job)
     body = manifests.in_apply_order([*others, *extras, job])
@@ -115,8 +119,9 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
         roles=(Role(TRAINER, run, resources),),
         objects=tuple(_in_namespace(item, launch.namespace) for item in (config_map, *body)),
         record=record,
-        warnings=(*checked.warnings, *warnings),
+        warnings=(*checked.warnings, *found, *warnings),
         notes=((launch.note,) if launch.note else ()) + tuple(notes),
+        modules=modules,
     )
 
 
@@ -125,17 +130,32 @@ def _run_name(job_name: str, stem: str) -> str:
     return run_name(job_name, "" if job_name.endswith(f"-{stem}") else stem)
 
 
-def _rendered(checked: CheckedConfig, run: str, defaults: Resources) -> list[dict[str, Any]]:
+def _rendered(checked: CheckedConfig, run: str, defaults: Resources) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The objects under names of this run, and warnings about the templates."""
     framework, training_type, asked = checked.framework, checked.training_type, checked.keys.resources
     gpu = asked.gpu if asked.gpu is not None else defaults.gpu or 0
-    variables = {"run": run, "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
+    job, config_map = framework.get_job_name(training_type), framework.get_configmap_name(training_type)
+    own = {"run": run, "job": job, "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
+    variables = {**framework.template_variables(checked.config, training_type), **own}
+    folders, found = framework.template_folders(), list[Problem]()
     objects = [
         item
         for template in framework.get_yaml_templates(training_type)
-        for item in manifests.render(template, variables)
+        for item in manifests.render(Path(template), variables, folders, found)
     ]
-    job, config_map = framework.get_job_name(training_type), framework.get_configmap_name(training_type)
-    return manifests.name_for_run(objects, run, job, config_map)
+    return manifests.name_for_run(objects, run, job, config_map), found
+
+
+def _start_here(checked: CheckedConfig, job: dict[str, Any]) -> tuple[str, ...]:
+    """Let the Job start as the framework wants it on this machine; the modules that it needs there."""
+    main = patch.trainer_container(job)
+    if not main.get("command"):
+        return ()
+    argv = (*main["command"], *(main.get("args") or ()))
+    local = checked.framework.local_command(checked.training_type, argv)
+    if tuple(local.argv) != argv:
+        main["command"], main["args"] = list(local.argv), []
+    return tuple(local.modules)
 
 
 def _trainer(objects: list[dict[str, Any]], run: str, job_name: str) -> dict[str, Any]:
@@ -271,6 +291,7 @@ def _record(
         "output_dir": output_dir,
         "cw": launch.version,
         "schema": schema.subject if schema else None,
+        **({"plugin": f"{checked.framework.name} {checked.framework.version}"} if checked.framework.version else {}),
         "commit": launch.commit,
         "digest": f"sha256:{digest.hexdigest()}",
     }
