@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cw_cli.cli.errors import boundary, say
-from cw_cli.core.exceptions import PluginError
+from cw_cli.core.exceptions import PluginError, UsageError
 from cw_cli.core.registry import Entry, FrameworkRegistry
 
 RUNS = {
@@ -105,11 +105,13 @@ def verb_command(name: str) -> TyperCommand:
 
 
 def _unknown_command(name: str, names: list[str], unread: list[str]) -> Exception:
-    from cw_cli.core.exceptions import UsageError
+    from cw_cli.core.plugins.places import disabled
     from cw_cli.core.spelling import nearest
 
     near = nearest(name, names)
     hint = f"Did you mean cw {near}?" if near else "See cw --help."
+    if disabled() and not near:
+        hint += " Plugins are left out, because CW_DISABLE_PLUGINS is set."
     if unread and not near:
         hint += f" Plugins that cannot be read may hold it: {', '.join(unread)}; see cw plugins."
     return UsageError(f"there is no command {name}", hint)

@@ -56,15 +56,17 @@ class _Loading:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.name = place.name
-        self.folder = Path(place.path)
+        source = place.source if place.reference else None
+        self.folder = source.parent if source else Path(place.path)
 
     def load(self, kubeconfig_dir: Path) -> Loaded:
         if not self.place.reference:
             require_trust(self.name, self.folder)
         plugin = self.plugin()
         words = self.words(plugin)
-        own = self.folder / "kubeconfigs"
-        folder = own if own.is_dir() else kubeconfig_dir
+        top = Path(self.place.path, self.place.reference.partition(":")[0].partition(".")[0])
+        own = (path / "kubeconfigs" for path in (self.folder, top))
+        folder = next((path for path in own if path.is_dir()), kubeconfig_dir)
         from cw_cli import __version__
 
         self.call("initialize", lambda: plugin.initialize(PluginContext(__version__, self.folder, folder)))
@@ -92,8 +94,6 @@ class _Loading:
     def plugin(self) -> FrameworkPlugin:
         module = self.call("its import", self.package if self.place.reference else self.module)
         function = self.place.reference.partition(":")[2] or "get_plugin"
-        if self.place.reference and (source := getattr(module, "__file__", None)):
-            self.folder = Path(source).parent
         maker = getattr(module, function, None)
         if not callable(maker):
             raise broken(self.name, self.folder, f"has no function {function}() in {module.__file__}")

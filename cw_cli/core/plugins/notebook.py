@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_MANY = 500
+
 
 class Notebook:
     """Plain JSON values, each with the stamp of the files that it was read from.
@@ -18,10 +20,12 @@ class Notebook:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._notes = _read(path)
+        self._used: set[str] = set()
         self._changed = False
 
     def recall(self, key: str, stamp: str, find: Callable[[], Any]) -> Any:
         """What was noted under `key` with the same stamp, or else what `find` finds now."""
+        self._used.add(key)
         if (note := self._notes.get(key)) is None or note[0] != stamp:
             self.note(key, stamp, find())
         return self._notes[key][1]
@@ -40,10 +44,16 @@ class Notebook:
         unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(self._notes), "utf-8")
+            unfinished.write_text(json.dumps(self._kept()), "utf-8")
             unfinished.replace(self.path)
         except OSError:
             return
+
+    def _kept(self) -> dict[str, list[Any]]:
+        """All notes, or those of this time once there are many: what they are about is gone, mostly."""
+        if len(self._notes) <= _MANY:
+            return self._notes
+        return {key: note for key, note in self._notes.items() if key in self._used}
 
 
 def open_notebook() -> Notebook:

@@ -68,11 +68,11 @@ def places(notebook: Notebook, folders: Sequence[str] = ()) -> Iterator[Place]:
     seen: set[str] = set()
     known: set[tuple[str, str]] = set()
     named = [Path(text).expanduser() for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
-    for folder in (plugins_folder(), *named, *(Path(text).expanduser() for text in folders)):
-        for path in _plugin_folders(folder):
-            if (real := os.path.realpath(path)) not in seen:
-                seen.add(real)
-                yield Place(path.name, str(path.absolute()))
+    asked = [*named, *(Path(text).expanduser() for text in folders)]
+    for path in (*_folders_in(plugins_folder()), *(path for folder in asked for path in _plugins_in(folder))):
+        if (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            yield Place(path.name, str(path.absolute()))
     for item in dict.fromkeys(path or os.getcwd() for path in sys.path):
         for place in _packages(notebook, item):
             if (place.name, place.reference) not in known:
@@ -80,10 +80,15 @@ def places(notebook: Notebook, folders: Sequence[str] = ()) -> Iterator[Place]:
                 yield place
 
 
-def _plugin_folders(folder: Path) -> list[Path]:
-    """The folder itself where it is a package, else the folders in it, hidden ones and caches left out."""
+def _plugins_in(folder: Path) -> list[Path]:
+    """The folder itself where it is a package, else the packages in it; without any the folder, to be reported."""
     if (folder / "__init__.py").is_file():
         return [folder]
+    return [path for path in _folders_in(folder) if (path / "__init__.py").is_file()] or [folder]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Hidden ones and caches left out."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name[0] not in "._" and entry.is_dir())

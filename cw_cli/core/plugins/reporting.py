@@ -29,7 +29,13 @@ def reported(name: str, what: str, folder: Path) -> Iterator[None]:
     except CwError as error:
         raise PluginError(f"the plugin {name}: {error.message}", error.hint or _hint(folder)) from error
     except (Exception, SystemExit) as error:  # somebody else's code may raise anything
-        raise PluginError(f"the plugin {name} failed in {what}: {_said(error, folder)}", _hint(folder)) from error
+        failed = "does not accept this config" if _is_refusal(error, what) else f"failed in {what}"
+        raise PluginError(f"the plugin {name} {failed}: {_said(error, folder)}", _hint(folder)) from error
+
+
+def _is_refusal(error: BaseException, what: str) -> bool:
+    """Whether this is how Python says no to a value."""
+    return what == "validate_config" and type(error) in (ValueError, AssertionError)
 
 
 def _said(error: BaseException, folder: Path) -> str:
@@ -52,7 +58,7 @@ def _line(error: BaseException, folder: Path) -> str:
 
 
 def _hint(folder: Path) -> str:
-    return f"Mend {folder}, or start without plugins: CW_DISABLE_PLUGINS=1. `cw plugins check {folder}` tells more."
+    return f"It lies in {folder}. CW_DISABLE_PLUGINS=1 starts without plugins; `cw plugins` shows what works."
 
 
 def broken(name: str, folder: Path, sentence: str) -> PluginError:
