@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from cw_cli.core.exceptions import UsageError
-from cw_cli.core.plugins.load import NAME
+from cw_cli.core.plugins.words import NAME
 from cw_cli.core.shipped import shipped
 
 _MODEL = ("my-trainer", "my_trainer", "MyTrainer")

@@ -22,11 +22,8 @@ from cw_cli.core.plugins.contract import FrameworkPlugin, PluginContext
 from cw_cli.core.plugins.places import Place
 from cw_cli.core.plugins.reporting import broken, report_hooks, reported
 from cw_cli.core.plugins.trust import require_trust
-from cw_cli.core.plugins.words import Words
+from cw_cli.core.plugins.words import NAME, Words
 from cw_cli.core.shipped import shipped
-
-NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-"""A command, and a training type."""
 
 
 class Loaded(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,9 @@ from cw_cli.core.plugins.places import Place
 
 if TYPE_CHECKING:
     import ast
+
+NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+"""A command, and a training type."""
 
 _DEPTH = 3
 """How far imports of a plugin's own modules are followed."""
@@ -98,7 +102,8 @@ class _Reader:
     def of_class(self, node: ast.ClassDef) -> Words:
         said = dict(_members(node))
         name, version, description = (self.text(said.get(key)) for key in ("name", "version", "description"))
-        return Words(name, version, description, self.types(said.get("get_supported_training_types")))
+        types = self.types(said.get("get_supported_training_types"))
+        return Words(_named(name), version, description, types)
 
     def text(self, node: ast.expr | None) -> str | None:
         import ast
@@ -115,7 +120,7 @@ class _Reader:
         if not isinstance(node, ast.List | ast.Tuple):
             return None
         found = [self.type(item) for item in node.elts]
-        return tuple(filter(None, found)) if all(found) else None
+        return tuple(filter(None, found)) if found and all(map(_named, found)) else None
 
     def type(self, node: ast.expr) -> str | None:
         """`TrainingType.SFT`, `TrainingType("distill")` or `"distill"`."""
@@ -126,6 +131,11 @@ class _Reader:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
             return self.text(node.args[0]) if node.func.id == "TrainingType" else None
         return self.text(node)
+
+
+def _named(text: str | None) -> str | None:
+    """The text where it may be a name; otherwise the contract is broken, which loading the plugin tells."""
+    return text if text and NAME.fullmatch(text) else None
 
 
 def _modules(source: Path, depth: int, seen: set[Path]) -> Iterator[ast.Module]:
