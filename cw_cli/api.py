@@ -121,7 +121,7 @@ def launch(plan: Plan, *, attached: bool = False, context: str | None = None) ->
 
 def target_of(plan: Plan, context: str | None = None) -> Target:
     """The target that the plan is for."""
-    return open_target(plan.target, Where(context or _settled().context, plan.record["namespace"]))
+    return open_target(plan.target, Where(context or settled().context, plan.record["namespace"]))
 
 
 def check_target(plan: Plan, target: Target) -> list[Problem]:
@@ -144,10 +144,11 @@ def _refused(plan: Plan, problems: list[Problem]) -> list[Problem]:
 
 def targets(where: Where = ANYWHERE) -> Iterator[Target]:
     """Every target that can hold runs; the settings say which cluster and namespace, where `where` does not."""
-    return places(where, _settled)
+    return places(where, settled)
 
 
-def _settled() -> Where:
+def settled() -> Where:
+    """The cluster and namespace that the settings choose."""
     from cw_cli.core.settings import read_settings
 
     settings = read_settings()

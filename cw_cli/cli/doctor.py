@@ -14,7 +14,7 @@ from cw_cli.cli.errors import show_problem
 from cw_cli.cli.launch import typed_overrides
 from cw_cli.cli.options import Context, Local, Namespace, Output, Overrides
 from cw_cli.core.exceptions import ConfigError, UsageError
-from cw_cli.core.registry import BUILT_IN
+from cw_cli.core.registry import BUILT_IN, FrameworkRegistry
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -32,9 +32,11 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
         from cw_cli.api import find_framework
 
         words = ctx.meta.get("words", ())
-        named = [pair for pair in itertools.pairwise(words) if pair[0] in BUILT_IN]
+        known = FrameworkRegistry().names()
+        named = [pair for pair in itertools.pairwise(words) if pair[0] in known]
         framework, training_type = find_framework(*_kind(named[0] if named else ()))
-        return framework.get_schema(training_type)
+        schema: Schema | None = framework.get_schema(training_type)
+        return schema
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["words"] = tuple(args)
@@ -87,7 +89,7 @@ def _kind(words: Sequence[str]) -> tuple[str, str]:
     """Framework and type as they were typed, or the only ones that there are."""
     if words:
         return words[0], words[1]
-    kinds = [(name, kind) for name, entry in BUILT_IN.items() for kind in entry[3]]
+    kinds = [(name, kind) for name, entry in BUILT_IN.items() for kind in entry.types]
     if len(kinds) != 1:
         raise UsageError("what trains this config is not said", f"Write cw doctor {' '.join(kinds[0])} config.yaml.")
     return kinds[0]

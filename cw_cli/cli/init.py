@@ -6,6 +6,7 @@ import typer
 
 from cw_cli.cli.errors import say
 from cw_cli.cli.options import Framework, TypeName
+from cw_cli.core.exceptions import UsageError
 
 
 def command(framework: Framework, training_type: TypeName) -> None:
@@ -13,5 +14,8 @@ def command(framework: Framework, training_type: TypeName) -> None:
     from cw_cli.api import find_framework
 
     found, known_type = find_framework(framework, training_type)
-    typer.echo(found.example(known_type), nl=False)
+    text = found.example(known_type)
+    if not text:
+        raise UsageError(f"{framework} brings no example for {training_type}", "Ask who wrote it what a config holds.")
+    typer.echo(text, nl=False)
     say("hint", f"Write it to a file and run it: cw {framework} {training_type} config.yaml --local", "cyan")

@@ -29,7 +29,7 @@ from cw_cli.cli.options import (
     Queue,
 )
 from cw_cli.core.exceptions import UsageError
-from cw_cli.core.registry import BUILT_IN
+from cw_cli.core.registry import Entry
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -44,7 +44,8 @@ class LaunchCommand(OverridingCommand):
         from cw_cli.api import find_framework
 
         framework, training_type = find_framework(ctx.parent.info_name, ctx.info_name)
-        return framework.get_schema(training_type)
+        schema: Schema | None = framework.get_schema(training_type)
+        return schema
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         words = f"{ctx.parent.info_name} {ctx.info_name}"
@@ -52,14 +53,14 @@ class LaunchCommand(OverridingCommand):
             formatter.write_dl([("--KEY VALUE", f"Override it, as in --learning_rate 1e-5. Keys: cw schema {words}")])
 
 
-def framework_group(name: str) -> TyperGroup:
+def framework_group(entry: Entry) -> TyperGroup:
     """The command group of a framework, with one command for each training type."""
     from cw_cli.cli.main import SETTINGS
 
     group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, add_completion=False)
-    group.callback(help=BUILT_IN[name][2])(lambda: None)
-    for training_type in BUILT_IN[name][3]:
-        text = f"Train with {name} {training_type}: check CONFIG, start the run and follow it."
+    group.callback(help=entry.help)(lambda: None)
+    for training_type in entry.types or ():
+        text = f"Train with {entry.name} {training_type}: check CONFIG, start the run and follow it."
         group.command(training_type, cls=LaunchCommand, help=text, context_settings=SETTINGS)(command)
     return cast(TyperGroup, typer.main.get_command(group))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cw_cli.cli.errors import boundary
-from cw_cli.core.registry import BUILT_IN
+from cw_cli.cli.errors import boundary, say
+from cw_cli.core.exceptions import PluginError, UsageError
+from cw_cli.core.registry import Entry, FrameworkRegistry
 
 RUNS = {
     "list": ("runs_list", "List runs: state, age, progress, loss."),
@@ -39,6 +41,7 @@ CONFIGS = {
     "validate": ("validate", "Check a config without starting anything."),
     "schema": ("schema", "Show every key of a config."),
     "config": ("settings", "Show your defaults and where they come from."),
+    "plugins": ("plugins", "List plugins; make, check, install and remove them."),
     "version": ("version", "Print versions."),
 }
 VERBS = {**RUNS, **CLUSTER, **CONFIGS}
@@ -50,26 +53,40 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 class RootGroup(TyperGroup):
     """All commands of cw."""
 
+    @cached_property
+    def registry(self) -> FrameworkRegistry:
+        return FrameworkRegistry()
+
+    def frameworks(self) -> list[Entry]:
+        """Those that a command can name; a plugin cannot be called as a verb is."""
+        return [entry for entry in self.registry.entries() if entry.name not in VERBS]
+
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*BUILT_IN, *VERBS]
+        return [*(entry.name for entry in self.frameworks()), *VERBS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in VERBS:
             return verb_command(cmd_name)
-        if cmd_name in BUILT_IN:
-            return import_module("cw_cli.cli.launch").framework_group(cmd_name)
-        return None
+        try:
+            entry = self.registry.entry(cmd_name)
+        except PluginError:
+            if ctx.resilient_parsing:  # completing a command line is no time for errors
+                return None
+            raise
+        return import_module("cw_cli.cli.launch").framework_group(entry) if entry else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Train"):
-            formatter.write_dl([(f"{name} TYPE CONFIG", entry[2]) for name, entry in BUILT_IN.items()])
+            formatter.write_dl([(f"{entry.name} TYPE CONFIG", entry.help) for entry in self.frameworks()])
         for title, verbs in (("Runs", RUNS), ("The cluster", CLUSTER), ("Configs", CONFIGS)):
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in verbs.items()])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
-            raise _unknown_command(args[0], self.list_commands(ctx))
+        if args and not args[0].startswith("-") and args[0] not in VERBS and self.get_command(ctx, args[0]) is None:
+            raise _unknown_command(args[0], self.list_commands(ctx), self.registry.unread())
+        for place in (place for word in args for place in self.registry.refused(word)):
+            say("warning", f"the plugin in {place} is called like a built-in framework, which is used", "yellow")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -78,20 +95,27 @@ class RootGroup(TyperGroup):
 
 
 def verb_command(name: str) -> TyperCommand:
-    """The command of a verb; a typer app with one command is that command."""
+    """The command of a verb: its module's function, or its `app` where there are several."""
     module = import_module(f"cw_cli.cli.{VERBS[name][0]}")
+    if hasattr(module, "app"):
+        return cast(TyperCommand, typer.main.get_command(module.app))
     single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
     options = {"cls": module.COMMAND_CLASS} if hasattr(module, "COMMAND_CLASS") else {}
     single.command(name, help=module.command.__doc__, context_settings=SETTINGS, **options)(module.command)
     return cast(TyperCommand, typer.main.get_command(single))
 
 
-def _unknown_command(name: str, names: list[str]) -> Exception:
-    from cw_cli.core.exceptions import UsageError
+def _unknown_command(name: str, names: list[str], unread: list[str]) -> Exception:
+    from cw_cli.core.plugins.places import disabled
     from cw_cli.core.spelling import nearest
 
     near = nearest(name, names)
-    return UsageError(f"there is no command {name}", f"Did you mean cw {near}?" if near else "See cw --help.")
+    hint = f"Did you mean cw {near}?" if near else "See cw --help."
+    if disabled() and not near:
+        hint += " Plugins are left out, because CW_DISABLE_PLUGINS is set."
+    if unread and not near:
+        hint += f" Plugins that cannot be read may hold it: {', '.join(unread)}; see cw plugins."
+    return UsageError(f"there is no command {name}", hint)
 
 
 def _version(value: bool) -> None:

@@ -26,7 +26,8 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
         from cw_cli.api import find_framework
 
         framework, training_type = find_framework(words[0], words[1])
-        return framework.get_schema(training_type)
+        schema: Schema | None = framework.get_schema(training_type)
+        return schema
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["words"] = tuple(args)

@@ -77,8 +77,9 @@ def _framework_checks(
         # Keys that are wrong already were left out: what is only missing now is not a mistake of its own.
         problems = [problem for problem in problems if problem.origin != Origin(config.source)]
     if not errors([*found, *problems]) and not framework.validate_config(dict(config.values), training_type):
-        message = f"{framework.name} does not accept this config for {training_type}"
-        problems.append(Problem(message, "see what the framework asks for", Origin(config.source)))
+        message = f"{framework.title or framework.name} does not accept this config for {training_type}"
+        remedy = "its validate_config says no, and not why; see what it asks for"
+        problems.append(Problem(message, remedy, Origin(config.source)))
     return problems
 
 

@@ -46,6 +46,10 @@ class FrameworkError(CwError):
     """A framework, built in or a plugin's, that is unknown or broke its contract."""
 
 
+class PluginError(FrameworkError):
+    """A plugin that cannot be used: it failed, broke its contract, or is not to be trusted; the message names it."""
+
+
 class RunNotFoundError(CwError):
     """No run answers to the name that was given."""
 

@@ -53,17 +53,18 @@ class Recipes(NamedTuple):
         }
 
 
-def pack_recipes(folder: Path) -> Recipes:
-    """The Python package at `folder` as a zip that is the same, byte for byte, for the same content."""
+def pack_recipes(*folders: Path) -> Recipes:
+    """The Python packages at `folders` as a zip that is the same, byte for byte, for the same content; it is called as
+    the first of them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted(folder.rglob("*.py")):
+        for folder, path in ((top, path) for top in folders for path in sorted(top.rglob("*.py"))):
             name = PurePosixPath(folder.name, *path.relative_to(folder).parts).as_posix()
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     data = buffer.getvalue()
-    return Recipes(folder.name, hashlib.sha256(data).hexdigest()[:12], data)
+    return Recipes(folders[0].name, hashlib.sha256(data).hexdigest()[:12], data)
 
 
 @dataclass

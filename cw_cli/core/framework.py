@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cw_cli.core.resources import Resources
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cw_cli.core.config import Config
     from cw_cli.core.launch_keys import LaunchKeys
     from cw_cli.core.problems import KeyPath, Problem
-    from cw_cli.core.schema import Schema
 
 
 class TrainingType(str):
@@ -31,6 +30,15 @@ class TrainingType(str):
         return str(self)
 
 
+class LocalCommand(NamedTuple):
+    """How a trainer is started on this machine."""
+
+    argv: tuple[str, ...]
+    """The command line; `python3` is the Python that runs cw."""
+    modules: tuple[str, ...] = ()
+    """Python modules without which it cannot run."""
+
+
 TrainingType.SFT = TrainingType("sft")
 TrainingType.GRPO = TrainingType("grpo")
 TrainingType.EVAL = TrainingType("eval")
@@ -44,6 +52,13 @@ class BaseTrainingFramework(ABC):
 
     output_key: ClassVar[str] = "output_dir"
     """The key of the config that says where the trainer writes."""
+
+    version: str = ""
+    """Of the plugin that brings the framework, for the record of a run; empty for built-in ones. cw sets it, and the
+    name as well."""
+
+    title: str = ""
+    """How messages speak of it, as in `the plugin my-trainer 1.0.0`; cw sets it."""
 
     def __init__(self, name: str, kubeconfig_dir: Path) -> None:
         self.name = name
@@ -77,8 +92,11 @@ class BaseTrainingFramework(ABC):
         """What this framework can run."""
         return (TrainingType.SFT,)
 
-    def get_schema(self, training_type: TrainingType) -> Schema | None:
-        """The keys that a config may hold; None accepts all."""
+    def get_schema(self, training_type: TrainingType) -> Any:
+        """The keys that a config may hold: a `Schema`, a JSON Schema as a dict, a pydantic model class or a dataclass.
+
+        None accepts all keys. Whoever asks gets a `Schema` or None: see `cw_cli.core.offered_schema`.
+        """
         return None
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
@@ -97,9 +115,22 @@ class BaseTrainingFramework(ABC):
         """Keys that a config needs in order to train on the processor, for those that it does not set."""
         return {}
 
-    def recipes(self) -> Path | None:
-        """A Python package that travels with every run and can be imported there; None when the image has it all."""
+    def recipes(self) -> Path | Sequence[Path] | None:
+        """Python packages (the path of one, or several) that travel with every run and can be imported there; None
+        when the image has it all."""
         return None
+
+    def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
+        """What the templates may use beside cw's own `run`, `job`, `nodes`, `gpu` and `processes`."""
+        return {}
+
+    def template_folders(self) -> Sequence[Path]:
+        """Folders whose files a template may `{% include %}`."""
+        return (self.kubeconfig_dir,)
+
+    def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
+        """How the trainer starts on this machine; `argv` is what the template says for a container."""
+        return LocalCommand(argv)
 
     def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
         """Where the config may name files and folders beside it; `"*"` stands for any key or index."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
@@ -22,6 +23,17 @@ _KINDS = {
     "object": "a mapping",
     "null": "null",
 }
+
+_MORE: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Any], bool], str]] = {
+    "exclusiveMaximum": ((int, float), lambda value, limit: value < limit, "write a number below {}"),
+    "multipleOf": ((int, float), lambda value, step: value % step == 0, "write a multiple of {}"),
+    "pattern": (str, lambda value, pattern: re.search(pattern, value) is not None, "write something that matches {}"),
+    "minLength": (str, lambda value, length: len(value) >= length, "write at least {} characters"),
+    "maxLength": (str, lambda value, length: len(value) <= length, "write at most {} characters"),
+    "minItems": (list, lambda value, count: len(value) >= count, "write at least {} items"),
+    "maxItems": (list, lambda value, count: len(value) <= count, "write at most {} items"),
+}
+"""Rarer words of JSON Schema: what they are about, whether a value keeps to them, and the remedy."""
 
 
 class Key(NamedTuple):
@@ -110,6 +122,11 @@ def check_value(config: Config, path: KeyPath, value: Any, key: Key) -> Iterator
         yield config.problem(path, f"{shown} cannot be {_shown(value)}", remedy)
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield from _check_range(config, path, shown, value, key)
+    for word, (kind, keeps, remedy) in _MORE.items():
+        limit = key.spec.get(word)
+        if limit is not None and isinstance(value, kind) and not isinstance(value, bool) and not keeps(value, limit):
+            what = f"has {len(value)} items" if isinstance(value, list) else f"cannot be {_shown(value)}"
+            yield config.problem(path, f"{shown} {what}", remedy.format(_shown(limit)))
     if isinstance(value, list) and key.items is not None:
         for index, item in enumerate(value):
             yield from check_value(config, (*path, index), item, key.items)

@@ -10,10 +10,11 @@ from typing import Any
 
 import jinja2
 import markupsafe
-import yaml
 
 from cw_cli.core.exceptions import TemplateError
 from cw_cli.core.names import object_name
+from cw_cli.core.problems import Problem
+from cw_cli.core.yaml_manifests import read_manifests
 
 APPLY_ORDER = ("ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service", "Deployment", "Job")
 """What others refer to comes first; kinds that are not listed come between Service and Deployment."""
@@ -32,8 +33,10 @@ _REFERENCES: dict[str, tuple[str, str]] = {
 }
 
 
-def render(template: Path, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The objects of a template file.
+def render(
+    template: Path, variables: Mapping[str, Any], folders: Sequence[Path] = (), found: list[Problem] | None = None
+) -> list[dict[str, Any]]:
+    """The objects of a template file, which may include files of `folders`; warnings about it are added to `found`.
 
     What an expression prints is JSON, so that no value can break out of its place; an undefined variable is an
     error. Raises `TemplateError` with the template's file and line.
@@ -44,16 +47,25 @@ def render(template: Path, variables: Mapping[str, Any]) -> list[dict[str, Any]]
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(folders),
     )
     environment.filters["tojson"] = lambda value: markupsafe.Markup(_json(value))
+    source = _read(template)
     try:
-        text = environment.from_string(_read(template)).render(variables)
+        text = environment.from_string(source).render(variables)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"{template}:{error.lineno}: {error.message}", "Mend the template.") from None
+        where = error.filename or template
+        raise TemplateError(f"{where}:{error.lineno}: {error.message}", "Mend the template.") from None
+    except jinja2.TemplateNotFound as error:
+        looked = ", ".join(map(str, folders)) or "no folder"
+        raise TemplateError(f"{template} includes {error.name}, which is not there", f"Looked in {looked}.") from None
     except jinja2.UndefinedError as error:
         known = ", ".join(sorted(variables))
         raise TemplateError(f"{template}: {error.message}", f"A template may use {known}.") from None
-    return _parse(text, template)
+    documents, warnings = read_manifests(text, template, source)
+    if found is not None:
+        found += warnings
+    return _objects(documents, template)
 
 
 def _as_json(value: Any) -> Any:
@@ -76,16 +88,7 @@ def _read(template: Path) -> str:
         raise TemplateError(f"the template {template} cannot be read: {error}", "Name a file that exists.") from None
 
 
-def _parse(text: str, template: Path) -> list[dict[str, Any]]:
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        documents = [document for document in yaml.load_all(text, Loader=loader) if document is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        lines = text.splitlines()
-        shown = f": {lines[mark.line].strip()!r}" if mark and mark.line < len(lines) else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise TemplateError(f"{template} renders to something that is not YAML ({problem}){shown}") from None
+def _objects(documents: list[Any], template: Path) -> list[dict[str, Any]]:
     for document in documents:
         metadata = document.get("metadata") if isinstance(document, dict) else None
         if not isinstance(metadata, dict) or not document.get("kind") or not document.get("apiVersion"):

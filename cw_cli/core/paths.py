@@ -1,4 +1,4 @@
-"""What a config means by a path: beside the config file first, then from the current folder."""
+"""Paths: where the settings lie, and what a config means by a path: beside it first, then from the current folder."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def local_path(value: str, folder: Path) -> Path | None:
         except OSError:  # a name that the file system cannot hold is no path
             continue
     return None
+
+
+def settings_path() -> Path:
+    """`$CW_SETTINGS`, or `cw/settings.yaml` in the user's configuration folder (XDG)."""
+    if explicit := os.environ.get("CW_SETTINGS"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "cw" / "settings.yaml"
 
 
 def _candidates(value: str, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from cw_cli.core import guard as guards
@@ -12,7 +13,7 @@ from cw_cli.core.confinement import confined, with_home
 from cw_cli.core.exceptions import TemplateError
 from cw_cli.core.files import FILES_PATH, FILES_VOLUME, pack_recipes
 from cw_cli.core.names import RECIPES, object_name, run_labels, run_name
-from cw_cli.core.pods import add_volume, carry, pod_of
+from cw_cli.core.pods import add_volume, carry, main_container, pod_of
 from cw_cli.core.problems import Problem
 from cw_cli.core.record import Launch, make_record, record_map
 from cw_cli.core.resources import Resources
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
     """Sentences about defaults that cw filled in."""
     guard: str | None = None
     """Name of the Job to which the services belong, where the run has both services and a trainer."""
+    modules: tuple[str, ...] = ()
+    """Python modules without which the trainer cannot run on this machine."""
 
     @property
     def total_gpus(self) -> int:
@@ -77,7 +80,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     run = _run_name(job_name, launch.name or checked.given.folder.joinpath(checked.given.source).stem)
     labels = {**run_labels(run, framework.name, training_type, launch.user), **keys.labels}
     defaults = framework.default_resources(checked.config, keys.resources.gpu)
-    objects = _rendered(checked, run, defaults, launch.services_of)
+    objects, found = _rendered(checked, run, defaults, launch.services_of)
     template = _trainer(objects, run, job_name)
     services = services_of(objects, launch.services_of or run)
     check_services(checked, services)
@@ -86,6 +89,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     made = (make_service(service, checked, labels, trainer.image, gpu) for service in services)
     known = [template, *of_services(services)]
     rest = (confined(item) for item in objects if not any(item is other for other in known))
+    modules = _start_here(checked, trainer.job) if launch.target == "local" else ()
     parts = _Parts(run, labels, trainer, tuple(made), tuple(rest))
     guard = object_name(run, GUARD) if _guarded(parts, launch) else None
     body = [_labelled(item, labels, keys.annotations) for item in _body(parts, checked, launch, guard)]
@@ -102,9 +106,10 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
         roles=tuple(_roles(parts, launch)),
         objects=tuple(_in_namespace(item, launch.namespace) for item in (first, *body)),
         record=record,
-        warnings=(*checked.warnings, *trainer.warnings),
+        warnings=(*checked.warnings, *found, *trainer.warnings),
         notes=((launch.note,) if launch.note else ()) + trainer.notes,
         guard=guard,
+        modules=modules,
     )
 
 
@@ -156,9 +161,9 @@ def _share_files(job: dict[str, Any], services: Sequence[dict[str, Any]]) -> Non
 
 def _bring_recipes(checked: CheckedConfig, workloads: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Let the workloads import the framework's recipes; returns the ConfigMaps that bring them, by name."""
-    if (folder := checked.framework.recipes()) is None:
+    if (folders := checked.framework.recipes()) is None:
         return {}
-    recipes = pack_recipes(folder)
+    recipes = pack_recipes(*([folders] if isinstance(folders, Path) else folders))
     for workload in workloads:
         carry(workload, recipes)
     return {recipes.name: recipes.config_map()}
@@ -176,17 +181,34 @@ def _run_name(job_name: str, stem: str) -> str:
     return run_name(job_name, "" if job_name.endswith(f"-{stem}") else stem)
 
 
-def _rendered(checked: CheckedConfig, run: str, defaults: Resources, services_of: str | None) -> list[dict[str, Any]]:
+def _rendered(
+    checked: CheckedConfig, run: str, defaults: Resources, services_of: str | None
+) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The objects under their names, and warnings about the templates."""
     framework, training_type, asked = checked.framework, checked.training_type, checked.keys.resources
     gpu = asked.gpu if asked.gpu is not None else defaults.gpu or 0
-    variables = {"run": run, "type": str(training_type), "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
+    job, config_map = framework.get_job_name(training_type), framework.get_configmap_name(training_type)
+    own = {"run": run, "job": job, "nodes": asked.nodes, "gpu": gpu, "processes": max(gpu, 1)}
+    variables = {**framework.template_variables(checked.config, training_type), **own}
+    folders, found = framework.template_folders(), list[Problem]()
     objects = [
         item
         for template in framework.get_yaml_templates(training_type)
-        for item in manifests.render(template, variables)
+        for item in manifests.render(Path(template), variables, folders, found)
     ]
-    job, config_map = framework.get_job_name(training_type), framework.get_configmap_name(training_type)
-    return manifests.name_for_run(objects, run, job, config_map, services_of)
+    return manifests.name_for_run(objects, run, job, config_map, services_of), found
+
+
+def _start_here(checked: CheckedConfig, job: dict[str, Any]) -> tuple[str, ...]:
+    """Let the Job start as the framework wants it on this machine; the modules that it needs there."""
+    main = main_container(job)
+    if not main.get("command"):
+        return ()
+    argv = (*main["command"], *(main.get("args") or ()))
+    local = checked.framework.local_command(checked.training_type, argv)
+    if tuple(local.argv) != argv:
+        main["command"], main["args"] = list(local.argv), []
+    return tuple(local.modules)
 
 
 def _trainer(objects: list[dict[str, Any]], run: str, job_name: str) -> dict[str, Any]:

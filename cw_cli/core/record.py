@@ -76,6 +76,7 @@ def make_record(
         "services_of": launch.services_of,
         "cw": launch.version,
         "schema": schema.subject if schema else None,
+        **({"plugin": f"{checked.framework.name} {checked.framework.version}"} if checked.framework.version else {}),
         "commit": launch.commit,
         "digest": f"sha256:{digest.hexdigest()}",
     }

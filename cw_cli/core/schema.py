@@ -37,6 +37,8 @@ class Schema(NamedTuple):
     """Keys that other tools take and cw does not, with what to write instead."""
     ignored: Mapping[str, str] = NOTHING
     renamed_choices: Mapping[str, Mapping[Any, Any]] = NOTHING
+    open: bool = False
+    """Whether keys that are not listed may stand in a config, too."""
 
     def names(self) -> list[str]:
         """Every name that a config may use, old ones excepted."""
@@ -58,7 +60,7 @@ class Schema(NamedTuple):
     def knows(self, name: str) -> bool:
         """Whether this schema has something to say about `name`."""
         tables = (self.removed, self.refused, self.ignored)
-        return self.key(name) is not None or any(name in table for table in tables)
+        return self.open or self.key(name) is not None or any(name in table for table in tables)
 
     def override(self, config: Config, name: str, rest: KeyPath, value: Any, origin: Origin) -> Config:
         """The config in which `name` (and `rest` below it) holds `value`, however and wherever the key was spelt."""
@@ -139,7 +141,7 @@ class Schema(NamedTuple):
                 yield Problem(message, "", config.key_origin(name))
             elif name in self.refused:
                 yield Problem(f"{name} cannot stand in a config: {self.refused[name]}", "", config.key_origin(name))
-            elif name not in others:
+            elif name not in others and not self.open:
                 yield self.unknown(name, config.key_origin(name), others)
         for key in self.keys.values():
             if key.required and not config.has(key.name):

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from cw_cli.core.config import Config, parse_config, read_config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.launch_keys import read_keys, settings_schema
+from cw_cli.core.paths import settings_path
 from cw_cli.core.problems import errors
 
-
-def settings_path() -> Path:
-    """`$CW_SETTINGS`, or `cw/settings.yaml` in the user's configuration folder (XDG)."""
-    if explicit := os.environ.get("CW_SETTINGS"):
-        return Path(explicit)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "cw" / "settings.yaml"
+__all__ = ["read_settings", "settings_path"]
 
 
 def read_settings() -> Config:

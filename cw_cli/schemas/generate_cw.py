@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cw_cli.core.json_schema import flat
+
 
 class GpuRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -93,6 +95,12 @@ class LaunchKeys(BaseModel):
     )
 
 
+class PluginsBlock(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    folders: list[str] = Field([], description="More folders that are plugins, or hold some.")
+    replace: list[str] = Field([], description="Built-in frameworks that a plugin of the same name may replace.")
+
+
 class Settings(LaunchKeys):
     """The user's defaults: every launch key, and where runs go."""
 
@@ -104,6 +112,7 @@ class Settings(LaunchKeys):
     context: str | None = Field(None, description="Context of the kubeconfig.")
     namespace: str | None = Field(None, description="Namespace of the runs.")
     user: str | None = Field(None, description="Name that marks your runs among other people's.")
+    plugins: PluginsBlock | None = Field(None, description="Where plugins lie, and which may replace what is built in.")
 
 
 def properties(model: type[BaseModel]) -> dict[str, Any]:
@@ -113,23 +122,18 @@ def properties(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _flat(spec: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    if "$ref" in spec:
-        spec = {**definitions[spec["$ref"].rsplit("/", 1)[-1]], **{k: v for k, v in spec.items() if k != "$ref"}}
-    branches = [_flat(branch, definitions) for branch in spec.get("anyOf", [])]
-    result = {key: value for key, value in spec.items() if key not in ("anyOf", "title")}
-    for branch in branches:
-        types = [*_list(result.get("type", [])), *_list(branch.get("type", []))]
-        result = {**branch, **result, "type": list(dict.fromkeys(types))}
-    if "properties" in result:
-        result["properties"] = {key: _flat(value, definitions) for key, value in result["properties"].items()}
+    return _sorted(flat(spec, definitions))
+
+
+def _sorted(spec: dict[str, Any]) -> dict[str, Any]:
+    """The words of a property in one order and without titles; its own properties stay in the model's order."""
+    result = {key: value for key, value in sorted(spec.items()) if key != "title"}
     for key in ("items", "additionalProperties"):
         if isinstance(result.get(key), dict):
-            result[key] = _flat(result[key], definitions)
-    return dict(sorted(result.items()))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+            result[key] = _sorted(result[key])
+    if "properties" in result:
+        result["properties"] = {key: _sorted(value) for key, value in result["properties"].items()}
+    return result
 
 
 def generated() -> str:

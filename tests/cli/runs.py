@@ -41,7 +41,7 @@ def with_program(plan: Plan, run: str, *words: str) -> Plan:
     pod["terminationGracePeriodSeconds"] = 5
     (role,) = plan.roles
     roles = (role._replace(workload=run),)
-    return plan._replace(run=run, roles=roles, objects=tuple(objects), record={**plan.record, "run": run})
+    return plan._replace(run=run, roles=roles, objects=tuple(objects), record={**plan.record, "run": run}, modules=())
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

@@ -180,6 +180,7 @@ sys.addaudithook(audit)
 from cw_cli.cli.main import main
 main()
 """
+    cw("--help")  # what was found out about plugins is kept in the cache from the first command on
     command = [*cw.command()[:1], "-c", program, "trl", "sft", seed.name, "--dry-run"]
     done = subprocess.run(command, cwd=cw.home, env=cw.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
@@ -288,7 +289,10 @@ def walk(properties: dict[str, Any]) -> Any:
         yield from walk(spec.get("properties", {}))
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda file: f"{file.parent.name}/{file.name}")
+SFT = [EXAMPLES / "quickstart" / "sft.yaml", EXAMPLES / "init" / "trl_sft.yaml"]
+
+
+@pytest.mark.parametrize("file", SFT, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_the_schema_knows_every_key_of_the_examples(cw: User, file: Path) -> None:
     properties = json.loads(cw("schema", "trl", "sft", "--json").out)["properties"]
     assert set(yaml.safe_load(file.read_text())) <= set(properties)

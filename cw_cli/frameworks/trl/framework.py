@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
-from cw_cli.core.framework import BaseTrainingFramework, TrainingType
+from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
@@ -85,6 +85,12 @@ class TRLFramework(BaseTrainingFramework):
 
     def recipes(self) -> Path:
         return shipped("containers") / "cw_train"
+
+    def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
+        return {"recipe": f"trl_{self._known(training_type)}"}
+
+    def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
+        return LocalCommand(argv, ("torch", "trl"))
 
     def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
         if training_type == rlhf.RLHF:

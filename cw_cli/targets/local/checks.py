@@ -27,6 +27,7 @@ def check_units(plan: Plan, units: Sequence[Unit], store: Store, environment: Ma
     missing = [problem for unit in units for problem in _missing_programs(unit, environment)]
     return [
         *dict.fromkeys(missing),
+        *_missing_modules(plan, units),
         *_gpu_problems(plan, units, store, environment),
         *writers(plan, units, store),
         *_disk_problems(local_output(plan, units)),
@@ -119,24 +120,26 @@ def _missing_programs(unit: Unit, environment: Mapping[str, str]) -> list[Proble
     if not unit.argv:
         return []
     program = unit.argv[0]
-    if program == sys.executable:
-        return _missing_modules(unit.argv)
     if shutil.which(program, path=unit.env.get("PATH", environment.get("PATH"))):
         return []
     return [Problem(f"The run starts `{program}`, which is not on this machine.", "Install it, or use the cluster.")]
 
 
-def _missing_modules(argv: Sequence[str]) -> list[Problem]:
-    needed = ["torch"] if "torch.distributed.run" in argv else []
-    if "cw_train" in argv:
-        recipe = argv[argv.index("cw_train") + 1 :][:1]
-        needed += ["torch", "trl"] if recipe and recipe[0].startswith("trl") else ["torch"]
-    missing = [name for name in dict.fromkeys(needed) if importlib.util.find_spec(name) is None]
-    if not missing:
+def _missing_modules(plan: Plan, units: Sequence[Unit]) -> list[Problem]:
+    launched = ["torch"] if any("torch.distributed.run" in unit.argv for unit in units) else []
+    missing = [name for name in dict.fromkeys([*launched, *plan.modules]) if importlib.util.find_spec(name) is None]
+    if not missing or not any(unit.argv[:1] == (sys.executable,) for unit in units):
         return []
     return [
         Problem(
             f"Training on this machine needs {' and '.join(missing)}, which this Python ({sys.executable}) lacks.",
-            "Install what is missing: pip install 'cw-cli[train]'",
+            "Install what is missing: pip install " + " ".join(_distributions(missing)),
         )
     ]
+
+
+def _distributions(modules: Sequence[str]) -> list[str]:
+    """What to install for these modules; cw knows which versions of its own recipes' needs go together."""
+    ours = {"torch", "transformers", "trl", "datasets", "accelerate", "peft"}
+    extra = ["'cw-cli[train]'"] if ours & set(modules) else []
+    return [*extra, *(name for name in modules if name not in ours)]

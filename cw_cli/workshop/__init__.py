@@ -1,0 +1,1 @@
+"""What is done with plugins as such: asked in a process of their own, checked, made, installed, removed."""
