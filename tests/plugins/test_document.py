@@ -69,13 +69,15 @@ def test_two_runs_share_no_name_and_every_reference_follows(cw: User, document: 
     names = [{(item["kind"], item["metadata"]["name"]) for item in found} for found in own]
     assert not names[0] & names[1]
     for found in (first, second):
-        service = the("Service", found)["metadata"]["name"]
-        pod = the("Job", found)["spec"]["template"]["spec"]
+        names_of_services = (item["metadata"]["name"] for item in found if item["kind"] == "Service")
+        service = next(name for name in names_of_services if name.endswith("-service"))
+        job = next(item for item in found if item["metadata"]["labels"].get("cw.dev/role") == "trainer")
+        pod = job["spec"]["template"]["spec"]
         address = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}["REWARD_MODEL_URL"]
         assert address == f"http://{service}:8000"
         waits = [text for init in pod["initContainers"] for text in init["command"]]
         assert any(f"nc -zv {service} 8000" in text for text in waits)
-        assert the("ConfigMap", found)["metadata"]["name"] == the("Job", found)["metadata"]["name"] + "-config"
+        assert the("ConfigMap", found)["metadata"]["name"] == job["metadata"]["name"] + "-config"
     assert "cw-trl-reward-model-service" not in str(first)
 
 
