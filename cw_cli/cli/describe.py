@@ -61,8 +61,9 @@ def _results(status: RunStatus) -> list[tuple[str, Any]]:
     outcome = status.outcome
     if outcome is None:
         return [*rows, ("output", status.output_dir)] if status.output_dir else rows
-    if outcome.first_loss is not None:
-        rows.append(("loss", f"{report.number(outcome.first_loss)} → {report.number(outcome.last_loss)}"))
+    if outcome.headline is not None:
+        word, first, last = outcome.headline
+        rows.append((word, f"{report.number(first)} → {report.number(last)}"))
     places = (("model", outcome.model), ("metrics", outcome.metrics), ("plot", outcome.plot))
     return [*rows, *((word, path) for word, path in places if path)]
 

@@ -114,8 +114,9 @@ def _show_success(status: RunStatus) -> None:
     say("succeeded", f"{status.name} in {took}", "green")
     if outcome is None:
         return
-    if outcome.first_loss is not None:
-        echo(f"  loss     {report.number(outcome.first_loss)} → {report.number(outcome.last_loss)}")
+    if outcome.headline is not None:
+        word, first, last = outcome.headline
+        echo(f"  {word:<8} {report.number(first)} → {report.number(last)}")
     for word, path in (("model", outcome.model), ("plot", outcome.plot), ("metrics", outcome.metrics)):
         if path:
             echo(f"  {word:<8} {path}")
@@ -156,7 +157,9 @@ def in_words(progress: Progress) -> str:
     """As in `step 50/150 (33%), loss 2.1, lr 0.004, 3,200 tokens/s, 10s left`."""
     total = f"/{progress.total} ({progress.fraction:.0%})" if progress.total else ""
     parts = [f"step {progress.step}{total}"]
-    if progress.loss is not None:
+    if progress.reward is not None:
+        parts.append(f"reward {report.number(progress.reward)}")
+    elif progress.loss is not None:
         parts.append(f"loss {report.number(progress.loss)}")
     if progress.learning_rate is not None:
         parts.append(f"lr {report.number(progress.learning_rate, 3)}")

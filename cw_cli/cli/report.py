@@ -56,7 +56,7 @@ def resources_in_words(resources: Resources) -> str:
     gpu = resources.gpu or 0
     kind = f"{resources.gpu_type} " if resources.gpu_type else ""
     parts = [f"{gpu} {kind}GPU{'s' if gpu != 1 else ''}" if gpu else "no GPU"]
-    parts += [f"{resources.cpu} cores"] if resources.cpu else []
+    parts += [f"{resources.cpu} core{'' if resources.cpu == '1' else 's'}"] if resources.cpu else []
     parts += [resources.memory] if resources.memory else []
     nodes = f"{resources.nodes} nodes, each " if resources.nodes > 1 else ""
     return nodes + ", ".join(parts)

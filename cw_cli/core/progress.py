@@ -33,6 +33,7 @@ class StepTaken(NamedTuple):
     tokens_per_second: float | None = None
     eta: float | None = None
     memory: int | None = None
+    reward: float | None = None
 
 
 class CheckpointSaved(NamedTuple):
@@ -111,6 +112,7 @@ class Observed(NamedTuple):
             tokens_per_second=event.tokens_per_second,
             eta=event.eta,
             memory=event.memory,
+            reward=event.reward if event.reward is not None else before.reward,
         )
 
     def _after_done(self, outcome: Outcome) -> Progress | None:
@@ -118,7 +120,9 @@ class Observed(NamedTuple):
             return self.progress
         before = self.progress or Progress(step=outcome.steps)
         loss = outcome.last_loss if outcome.last_loss is not None else before.loss
-        return before._replace(step=outcome.steps, total=before.total or outcome.steps, loss=loss, eta=0.0)
+        reward = outcome.last_reward if outcome.last_reward is not None else before.reward
+        total = before.total or outcome.steps
+        return before._replace(step=outcome.steps, total=total, loss=loss, reward=reward, eta=0.0)
 
 
 def observe(lines: Iterable[str], before: Observed | None = None) -> Observed:
@@ -157,6 +161,7 @@ def _event(data: Mapping[str, Any]) -> Event | None:
                 tokens_per_second=_number(data.get("tokens_per_second")),
                 eta=_number(data.get("eta_s")),
                 memory=_whole(data.get("memory_bytes")),
+                reward=_number(data.get("reward")),
             )
         case "start":
             return Started(_whole(data.get("total")), _text(data.get("resumed_from")), step or 0)
@@ -181,6 +186,8 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         plot=_text(data.get("plot")),
         steps=_whole(data.get("steps")),
         seconds=_number(data.get("seconds")),
+        first_reward=_number(data.get("first_reward")),
+        last_reward=_number(data.get("last_reward")),
     )
 
 

@@ -35,6 +35,8 @@ class Progress(NamedTuple):
     tokens_per_second: float | None = None
     eta: float | None = None
     memory: int | None = None
+    reward: float | None = None
+    """What reinforcement learning is about: the mean score of the completions."""
 
     @property
     def fraction(self) -> float | None:
@@ -51,6 +53,15 @@ class Outcome(NamedTuple):
     plot: str | None = None
     steps: int | None = None
     seconds: float | None = None
+    first_reward: float | None = None
+    last_reward: float | None = None
+
+    @property
+    def headline(self) -> tuple[str, float, float | None] | None:
+        """What the training was about, at first and at last: the reward where there is one, else the loss."""
+        if self.first_reward is not None:
+            return "reward", self.first_reward, self.last_reward
+        return ("loss", self.first_loss, self.last_loss) if self.first_loss is not None else None
 
 
 class RoleStatus(NamedTuple):

@@ -54,8 +54,9 @@ def explain(facts: Facts) -> Verdict:
 def _explain_success(facts: Facts) -> Verdict:
     outcome = facts.outcome or Outcome()
     losses = ""
-    if outcome.first_loss is not None and outcome.last_loss is not None:
-        losses = f", loss from {outcome.first_loss:.4g} to {outcome.last_loss:.4g}"
+    if outcome.headline is not None and outcome.headline[2] is not None:
+        word, first, last = outcome.headline
+        losses = f", {word} from {first:.4g} to {last:.4g}"
     steps = f" after {outcome.steps} steps" if outcome.steps is not None else ""
     return Verdict(f"Finished{steps}{losses}.", f"The model is in {outcome.model}" if outcome.model else "")
 

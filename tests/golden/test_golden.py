@@ -26,6 +26,12 @@ def name_of(config: Path) -> str:
     return f"{config.parent.name}-{config.stem}" if config in EXAMPLES else config.stem
 
 
+def type_of(config: Path) -> str:
+    """A config of an example is called as the training type that it is for; others are for SFT."""
+    word = config.stem.rpartition("_")[2]
+    return word if config in EXAMPLES and word in ("dpo", "kto", "reward", "rlhf") else "sft"
+
+
 def flags_of(config: Path) -> list[str]:
     """The flags of the command in the first line of the example's README, where it says more than where to run."""
     readme = config.parent / "README.md"
@@ -35,7 +41,7 @@ def flags_of(config: Path) -> list[str]:
 
 
 def rendered(config: Path, home: Path) -> str:
-    command = ["trl", "sft", str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
+    command = ["trl", type_of(config), str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
     environment = {**os.environ, "HOME": str(home), "KUBECONFIG": str(home / "none"), "LOGNAME": "ada"}
     for name in ("CW_SETTINGS", "XDG_CONFIG_HOME"):
         environment.pop(name, None)
@@ -53,6 +59,7 @@ def steady(text: str) -> str:
     text = re.sub(r"^(  cw_train\.zip: ).*$", r"\1<the recipes>", text, flags=re.MULTILINE)
     text = re.sub(r"(\bcw-train-|\bcw\.dev/recipes: \W?)[0-9a-f]{12}\b", r"\g<1>000000000000", text)
     text = re.sub(r"^(  [\w.-]+: )([A-Za-z0-9+/=]{60,})$", _digest, text, flags=re.MULTILINE)
+    text = re.sub(r"(name: START_LIMIT\s+value: ).*", r"\1…", text)  # each run has its own
     for key in ("commit", "digest", "cw"):
         text = re.sub(rf'^(     "{key}": ).*?(,?)$', r"\1…\2", text, flags=re.MULTILINE)
     return text.replace(str(ROOT), "<project>")
