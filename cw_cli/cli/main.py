@@ -22,6 +22,7 @@ RUNS = {
     "cancel": ("cancel", "Stop a run; its log and record stay."),
     "delete": ("delete", "Stop runs and forget them."),
     "restart": ("restart", "Start a service of a run anew."),
+    "scale": ("scale", "Change how many replicas a service of a run has."),
     "rerun": ("rerun", "Launch a run again, with changes if you like."),
     "diff": ("diff", "Show what a config would change of a run."),
     "shell": ("shell", "Open a shell, or run a command, in a run's container."),

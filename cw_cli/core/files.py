@@ -20,6 +20,7 @@ from cw_cli.core.problems import KeyPath, Problem
 FILES_PATH = "/cw/files"
 FILES_VOLUME = "files"
 RECIPES_PATH = "/cw/recipes"
+_IN_A_FILE = re.compile(r"(.+\.py)(:\w+)")
 MAX_BYTES = 900_000
 """A ConfigMap holds 1 MiB with its names; this leaves room for them."""
 
@@ -92,8 +93,9 @@ class Travellers:
 def in_place(config: Config, keys: Sequence[KeyPath]) -> Config:
     """The config with every file that it names as an absolute path on this machine."""
     for path, value in _values(config, keys):
-        if (found := local_path(value, config.folder)) is not None:
-            config = config.with_value(path, str(found.absolute()), config.origin(*path))
+        name, function = _function(value)
+        if (found := local_path(name, config.folder)) is not None:
+            config = config.with_value(path, f"{found.absolute()}{function}", config.origin(*path))
     return config
 
 
@@ -107,7 +109,8 @@ def travelling(
     travellers, problems = Travellers(), []
     folders = tuple(mounts)
     for path, value in _values(config, keys):
-        found = None if _below(value, folders) else local_path(value, config.folder)
+        name, function = _function(value)
+        found = None if _below(name, folders) else local_path(name, config.folder)
         if found is None:
             continue
         size = sum(file.stat().st_size for file in _files(found))
@@ -118,8 +121,14 @@ def travelling(
         name = _free_name(found, travellers.files)
         for file in _files(found):
             travellers.files[PurePosixPath(name, *file.relative_to(found).parts).as_posix()] = file
-        config = config.with_value(path, f"{FILES_PATH}/{name}", config.origin(*path))
+        config = config.with_value(path, f"{FILES_PATH}/{name}{function}", config.origin(*path))
     return config, travellers, problems
+
+
+def _function(value: str) -> tuple[str, str]:
+    """The file in `rewards.py:mine`, and the function with its colon; all of it and nothing where there is none."""
+    found = _IN_A_FILE.fullmatch(value)
+    return (found[1], found[2]) if found else (value, "")
 
 
 def _too_large(config: Config, path: KeyPath, found: Path, size: int) -> Problem:
