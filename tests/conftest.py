@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
@@ -11,3 +17,19 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def words_of() -> Callable[[Path], list[str]]:
+    """Framework and training type of an example or of a golden config: `examples/quickstart/sft.yaml` is for TRL's SFT,
+    `examples/init/axolotl_dpo.yaml` and `examples/axolotl/dpo.yaml` for Axolotl's DPO. Others are for TRL's SFT."""
+    from cw_cli.core.registry import BUILT_IN
+
+    def words(config: Path) -> list[str]:
+        if not config.is_relative_to(ROOT / "examples"):
+            return ["trl", "sft"]
+        said = {config.parent.name, *config.stem.split("_")}
+        framework = next((name for name in BUILT_IN if name in said), "trl")
+        return [framework, next((kind for kind in BUILT_IN[framework].types if kind in said), "sft")]
+
+    return words
