@@ -76,8 +76,8 @@ def test_a_policy_is_trained_against_a_served_reward(
     began = time.monotonic()
     until(lambda: kube("get", "deployments", "-o", "name") == "", 30)
     print(f"services gone {time.monotonic() - began:.0f} s after the end was seen")
-    (status,) = json.loads(cw("list", "-o", "json").out)
-    assert status["progress"]["step"] == status["progress"]["steps"] == 4
+    described = json.loads(cw("describe", run, "-o", "json").out)
+    assert described["outcome"]["steps"] == 4 and described["outcome"]["last_reward"] is not None
 
 
 def test_services_stay_for_those_that_use_them(
