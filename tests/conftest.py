@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +36,16 @@ def words_of() -> Callable[[Path], list[str]]:
         return [framework, next((kind for kind in BUILT_IN[framework].types if kind in said), "sft")]
 
     return words
+
+
+@pytest.fixture(scope="session")
+def lora_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has installed the example package."""
+    folder = tmp_path_factory.mktemp("site")
+    isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *isolation, "--target", str(folder)]
+    done = subprocess.run(
+        [*command, str(ROOT / "examples" / "plugin-package")], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.plugins import FrameworkPlugin
 
+
 class LoRAPlugin(FrameworkPlugin):
     name = "lora"
     version = "1.0.0"
