@@ -28,8 +28,9 @@ def apply(
 ) -> tuple[Config, list[Problem]]:
     """The config with the overrides laid over it, later ones last.
 
-    A key is cw's (`own`) or the framework's (`theirs`). Without a framework schema any key is taken: where it stands
-    in one block of the config, it is meant there. `flags` are other flags that an unknown key may have been meant to be.
+    A key is cw's (`own`) or the framework's (`theirs`). Without a framework schema any key is taken, and one that
+    stands in a block of the config is meant there. `flags` are other flags that an unknown key may have been meant to
+    be.
     """
     problems: list[Problem] = []
     for override in overrides:
