@@ -16,7 +16,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import online_rules, rlhf, rules
+from cw_cli.frameworks.trl import online_rules, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
@@ -99,6 +99,8 @@ class TRLFramework(BaseTrainingFramework):
             return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
         keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        if training_type in ONLINE:
+            keys += rewards.file_keys(config)
         for index, entry in enumerate(config.get("datasets") or []):
             keys.append(("datasets", index, "path"))
             folder = local_path(str(entry.get("path", "")), config.folder)
