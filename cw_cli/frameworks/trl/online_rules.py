@@ -67,8 +67,8 @@ _REWARD_FUNCS = {
     "items": {"type": ["string", "object"]},
     "description": "What scores a completion, one or several: FILE.py:function beside the config; a reward of cw's "
     "own, as in `exact_match` or, with settings, `numeric_answer: {tolerance: 0.01}`; package.module.function of the "
-    "image; a folder or a name on the Hub with a sequence classifier; `reward_service: {url: http://…}`. TRL's names, as "
-    "in `think_format_reward`, are taken too.",
+    "image; a folder or a name on the Hub with a sequence classifier; `reward_service: {url: http://…}`. TRL's names "
+    "are taken too, as in `think_format_reward`.",
 }
 
 _OVERLAY: dict[str, dict[str, Any]] = {
