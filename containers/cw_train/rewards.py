@@ -232,6 +232,7 @@ def same_formula(one: str, other: str) -> bool:
 def formula(text: str) -> str:
     """A formula without what does not change it, fractions of plain numbers as a/b."""
     text = re.sub(r"\\(?:left|right|displaystyle|,|!|;|:|\s)|\$|\\?%|\^\{?\\circ\}?", "", text)
+    text = text.replace("{,}", ",")
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox)\{([^{}]*)\}", r"\1", text)
     text = FRACTION.sub(lambda match: f"{match[1] or match[2]}/{match[3] or match[4]}", text)
     return "".join(text.split()).rstrip(".").removeprefix("+")
