@@ -1,4 +1,4 @@
-"""TRL: supervised fine-tuning with TRL's own trainer, and reinforcement learning from a reward service."""
+"""TRL: its own trainers on data and from rewards, and PPO from a reward service."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import rlhf, rules
+from cw_cli.frameworks.trl import online_rules, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
 FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward")))
 """Training types whose data is all there when they begin."""
+ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
+"""Training types that write completions and learn from rewards for them."""
 
 
 class TRLFramework(BaseTrainingFramework):
@@ -56,7 +58,7 @@ class TRLFramework(BaseTrainingFramework):
         return "huggingface/trl:1.16.0"
 
     def get_training_types(self) -> Sequence[TrainingType]:
-        return (*FROM_DATA, rlhf.RLHF)
+        return (*FROM_DATA, *ONLINE, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
         return rlhf.schema() if self._known(training_type) == rlhf.RLHF else _schema(str(training_type))
@@ -97,6 +99,8 @@ class TRLFramework(BaseTrainingFramework):
             return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
         keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        if training_type in ONLINE:
+            keys += rewards.file_keys(config)
         for index, entry in enumerate(config.get("datasets") or []):
             keys.append(("datasets", index, "path"))
             folder = local_path(str(entry.get("path", "")), config.folder)
@@ -119,15 +123,15 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | rules.OVERLAY_OF.get(training_type, {}))
-    return Schema(
-        subject=schema.subject,
-        keys=schema.keys,
-        groups=schema.groups,
+    overlay = (rules.OVERLAY_OF | online_rules.OVERLAY_OF).get(training_type, {})
+    renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
+    removed = rules.REMOVED | (rules.REMOVED_OF | online_rules.REMOVED_OF).get(training_type, {})
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay)
+    return schema._replace(
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
-        renamed=rules.RENAMED,
-        removed=rules.REMOVED | rules.REMOVED_OF.get(training_type, {}),
+        renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},
+        removed=removed,
         refused=rules.ACCELERATE,
         ignored=rules.IGNORED,
         renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},
