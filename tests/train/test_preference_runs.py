@@ -63,7 +63,8 @@ def test_the_numbers_are_those_of_trl(lab: Lab, run: tuple[str, Ended]) -> None:
 def test_the_screen_is_quiet_and_the_loss_falls(run: tuple[str, Ended]) -> None:
     _, ended = run
     assert "Warning" not in ended.err
-    assert [line for line in ended.out.splitlines() if not line.startswith("::cw:: ")] == ["starting from the beginning"]
+    others = [line for line in ended.out.splitlines() if not line.startswith("::cw:: ")]
+    assert others == ["starting from the beginning"]
     done = ended.event("done")
     assert done["last_loss"] < done["first_loss"] * 0.8
 
