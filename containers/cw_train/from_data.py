@@ -88,6 +88,8 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     checkpoints = KeepsCheckpoints(owner, preemption, keep=training.save_total_limit)
     training.save_total_limit = None  # KeepsCheckpoints deletes the old ones,
     training.enable_jit_checkpoint = False  # and leaves with a checkpoint on SIGTERM
+    # TRL calls these by their old names; the user cannot help it.
+    warnings.filterwarnings("ignore", r"`(is_gradient_checkpointing|gradient_checkpointing_\w+)`", FutureWarning)
     trainer = getattr(trl, f"{kind}Trainer")(
         model=model.model_name_or_path,
         args=training,
