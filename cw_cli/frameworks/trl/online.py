@@ -1,4 +1,4 @@
-"""What GRPO and RLOO ask beyond their rewards: whole groups of completions, prompts, room for them, and vLLM."""
+"""What GRPO and RLOO ask beyond their rewards: whole groups of completions, prompts, and room for them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,6 @@ BETA = {"grpo": 0.0, "rloo": 0.05}
 COMPLETION, BATCH = 512, 8
 """TRL's defaults."""
 
-SERVER_ALONE = (
-    "vllm_server_base_url",
-    "vllm_server_host",
-    "vllm_server_port",
-    "vllm_server_timeout",
-    "vllm_group_port",
-)
-COLOCATED_ALONE = (
-    *("vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_tensor_parallel_size", "vllm_enable_sleep_mode"),
-)
-
 
 class Batch(NamedTuple):
     """The completions of one generation: of all processes, from each, and of each prompt."""
@@ -52,7 +41,6 @@ def checks(config: Config, training_type: str, gpus: int, nodes: int) -> Problem
     yield from reference(config, training_type)
     yield from importance(config)
     yield from room(config)
-    yield from vllm(config, gpus, processes)
     yield from checks_with(config, lambda config, found: _data(config, found, _batch(config, training_type, processes)))
 
 
@@ -158,35 +146,6 @@ def room(config: Config) -> Problems:
         message = message if said else message.replace("tokens, leave", "tokens leave")
         key = "max_completion_length" if config.has("max_completion_length") else "model_name_or_path"
         yield config.problem((key,), message, f"write `max_completion_length: {reads // 2}`", warning=True)
-
-
-def vllm(config: Config, gpus: int, processes: int) -> Problems:
-    given = [key for key in (*SERVER_ALONE, *COLOCATED_ALONE, "vllm_mode") if config.has(key)]
-    if not config.get("use_vllm"):
-        for key in given:
-            yield config.problem((key,), f"{key} is not used without use_vllm", "add `use_vllm: true`", warning=True)
-        return
-    mode = config.get("vllm_mode") or "colocate"
-    if gpus == 0:
-        message = "vLLM needs a GPU, and so does sending weights to a server with vLLM; this run has none"
-        yield config.problem(("use_vllm",), message, "delete use_vllm, or ask for a GPU with `gpu: 1`")
-    elif config.get("image") is None:
-        message = "the image that cw takes by default has no vLLM"
-        yield config.problem(("use_vllm",), message, "name one with vLLM and TRL as `image:`", warning=True)
-    for key in SERVER_ALONE if mode == "colocate" else COLOCATED_ALONE:
-        if config.has(key):
-            other = "server" if mode == "colocate" else "colocate"
-            message = f"{key} is not used with vllm_mode: {mode}"
-            yield config.problem((key,), message, f"delete it, or write `vllm_mode: {other}`", warning=True)
-    host = config.get("vllm_server_host")
-    if mode == "server" and not config.get("vllm_server_base_url") and host in (None, "0.0.0.0"):
-        message = "vllm_mode: server names no server, and cw starts none"
-        remedy = "write `vllm_server_base_url: http://HOST:8000`, or `vllm_mode: colocate`"
-        yield config.problem(("vllm_mode",), message, remedy)
-    parallel = config.get("vllm_tensor_parallel_size") or 1
-    if mode == "colocate" and gpus and processes % parallel:
-        message = f"vllm_tensor_parallel_size ({parallel}) does not divide the {processes} processes of the run"
-        yield config.problem(("vllm_tensor_parallel_size",), message, "write a divisor of their number")
 
 
 def _data(config: Config, found: Sequence[Source], batch: Batch) -> Problems:
