@@ -118,6 +118,8 @@ def service(url: str = "", timeout: float = 600.0, **unknown: Any) -> Function:
     if unknown:
         raise RefusedError(f"{SERVICE} has no setting {next(iter(unknown))}; it has url, timeout")
     url = url or os.environ.get("REWARD_MODEL_URL", "")
+    if not url:
+        raise RefusedError(f"{SERVICE} needs the address of a service: write `{SERVICE}: {{url: http://HOST:PORT}}`")
     token = os.environ.get("REWARD_MODEL_TOKEN") or None
     return served(RewardClient(url, deadline=float(timeout), token=token))
 

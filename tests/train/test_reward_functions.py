@@ -112,7 +112,7 @@ def test_wrong_scores_are_never_learnt(tmp_path: Path, body: str, sentence: str)
         ("nowhere.py:f", "reward_funcs: nowhere.py:f cannot be used"),
         ("json.nothing", "reward_funcs: json:nothing cannot be used"),
         ({"reward_service": {"adress": "x"}}, "reward_service has no setting adress; it has url, timeout"),
-        ({"reward_service": None}, "names no reward service"),
+        ({"reward_service": None}, "reward_service needs the address of a service"),
         ([5], "5 names no reward"),
     ],
 )

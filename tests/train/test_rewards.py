@@ -226,7 +226,7 @@ def test_odd_completions_have_a_score_too(name: str) -> None:
 
 def test_what_a_conversation_says() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
-    assert rewards.text_of(chat("one") + [{"role": "tool", "content": "t"}] + chat(parts)) == "ab"
+    assert rewards.text_of([*chat("one"), {"role": "tool", "content": "t"}, *chat(parts)]) == "ab"
     assert rewards.text_of([{"content": "no role"}]) == "no role"
     assert rewards.text_of(None) == ""
 
@@ -250,7 +250,7 @@ def test_think_format_is_trls() -> None:
 @pytest.mark.parametrize(("most", "buffer"), [(100, 20), (7, 7), (5, 1)])
 def test_soft_overlong_is_trls(most: int, buffer: int) -> None:
     theirs = pytest.importorskip("trl.rewards").get_soft_overlong_punishment(most, buffer)
-    lengths = ids(*range(0, 130))
+    lengths = ids(*range(130))
     assert rewards.soft_overlong(lengths, max_tokens=most, buffer=buffer) == pytest.approx(theirs(lengths))
 
 
@@ -265,7 +265,7 @@ def test_cosine_length_is_trls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Theirs judges with a package that is not here, so both are told what is right."""
     pytest.importorskip("trl")
     module = importlib.import_module("trl.rewards.accuracy_rewards")
-    monkeypatch.setattr(module, "accuracy_reward", lambda said, right: [float(a == b) for a, b in zip(said, right)])
+    monkeypatch.setattr(module, "accuracy_reward", lambda said, right: [float(item == right[0]) for item in said])
     lengths = ids(*range(0, 60, 3))
     said, right = ["a", "b"] * 10, ["a"] * 20
     theirs = module.get_cosine_scaled_reward(40, -2.0, -0.25, 0.1, 3.0)(said, right, lengths)
