@@ -43,6 +43,9 @@ def all_of_it(prompts, completions, completion_ids, trainer_state, log_extra, lo
     return []
 
 made = good
+
+def plain(completions, **columns):
+    return []
 """
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
@@ -115,7 +118,7 @@ def test_nothing_is_said_about_rewards_that_are_there(tmp_path: Path, entry: Any
         ({"mine.py:good": None}, "takes no settings"),
         ("mine.py", "names a file, and no function in it: write `mine.py:good`"),
         ("mine.py:god", "mine.py has no function god: did you mean good?"),
-        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it"),
+        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain"),
         ("mnie.py:good", "there is no mnie.py: did you mean mine.py?"),
         ("/no/where.py:good", "is not on this machine"),
         ("mine.py:closed", "write `def closed(completions, **columns)`"),
@@ -123,7 +126,7 @@ def test_nothing_is_said_about_rewards_that_are_there(tmp_path: Path, entry: Any
         ("mine.good", "write `mine.py:good`, and the file travels"),
         ("./nothing", "there is no ./nothing"),
         ("./writer", "is a LlamaForCausalLM, whose scores would be random"),
-        ("./moods", "has 2 labels"),
+        ("./moods", "has 2 labels, and TRL takes models with one score: write `reward_model: ./moods`"),
         ("./empty", "config.json is missing"),
         ("reward_service", "needs the address"),
         ({"reward_service": {"url": "judge:8000"}}, "judge:8000 is no address"),
@@ -165,6 +168,31 @@ def test_what_functions_of_one_file_have_in_common_is_said_once(tmp_path: Path) 
 def test_any_file_can_be_looked_at(tmp_path: Path, text: str) -> None:
     (tmp_path / "odd.py").write_text(text, "utf-8")
     problems(tmp_path, {"reward_funcs": "odd.py:good"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine.py:good", "good reads the column answer, and a served function gets prompts and completions alone"),
+        ("mine.py:later", "later waits with async, which a service does not"),
+        ("mine.py:god", "mine.py has no function god"),
+        ("./writer", "is a LlamaForCausalLM"),
+        ("./nothing", "there is no ./nothing"),
+        ("exact_match", "there is no exact_match here to serve"),
+    ],
+)
+def test_what_is_said_about_a_served_reward(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    model(tmp_path, "writer", architectures=["LlamaForCausalLM"])
+    (found,) = problems(tmp_path, {"reward_funcs": ..., "reward_model": name})
+    assert words in said([found])
+
+
+@pytest.mark.parametrize("name", ["mine.py:plain", "./moods", "owner/judge"])
+def test_rewards_that_can_be_served(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    model(tmp_path, "moods", architectures=["BertForSequenceClassification"], id2label={"0": "sad", "1": "glad"})
+    assert problems(tmp_path, {"reward_model": name, "reward_weights": [1, 1]}) == []
 
 
 def test_weights_are_one_for_each_reward(tmp_path: Path) -> None:

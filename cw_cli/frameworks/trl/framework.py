@@ -10,6 +10,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
@@ -89,7 +90,8 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        return {"recipe": f"trl_{self._known(training_type)}"}
+        served = training_type in ONLINE and bool(config.get(rewards.SERVED))
+        return {"recipe": f"trl_{self._known(training_type)}", "served": served}
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
         return LocalCommand(argv, ("torch", "trl"))
@@ -127,7 +129,9 @@ def _schema(training_type: str) -> Schema:
     renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
     removed = rules.REMOVED | (rules.REMOVED_OF | online_rules.REMOVED_OF).get(training_type, {})
     schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay)
+    own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
     return schema._replace(
+        keys={**schema.keys, **own},
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
         renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},

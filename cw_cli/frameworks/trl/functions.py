@@ -117,6 +117,10 @@ def columns(source: Source, name: str) -> list[str]:
     return [item for item in named if item not in optional and item not in GIVEN]
 
 
+def waits(source: Source, name: str) -> bool:
+    return isinstance(source.functions.get(name), ast.AsyncFunctionDef)
+
+
 def settings(function: Definition) -> dict[str, Any]:
     """The arguments after `*` with their defaults, which are literals."""
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
