@@ -195,6 +195,34 @@ def test_rewards_that_can_be_served(tmp_path: Path, name: str) -> None:
     assert problems(tmp_path, {"reward_model": name, "reward_weights": [1, 1]}) == []
 
 
+def test_a_function_is_served_without_a_gpu(tmp_path: Path) -> None:
+    framework = TRLFramework(shipped("kubeconfigs"))
+    gpus = [
+        framework.service_resources("reward", parse_config(f"reward_model: {name}\n", "x"), 4).gpu
+        for name in ("owner/judge", "mine.py:good")
+    ]
+    assert gpus == [1, 0]
+
+
+def test_a_revision_is_taken_for_reward_models_too(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, {"model_revision": "v2", "reward_funcs": ["owner/judge", "exact_match"]})
+    assert found.severity == "warning" and "(v2) for the reward model owner/judge" in found.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from rewards_of_mine import *\n",
+        "import functools\n@functools.cache\ndef good(completions): ...\n",
+        "if True:\n    def good(**all): ...\n",
+        "import re\ndef good(**all): re.compile('\\d')\n",
+    ],
+)
+def test_functions_that_cannot_be_judged_are_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.py").write_text(text)
+    assert problems(tmp_path, {"reward_funcs": "odd.py:good"}) == []
+
+
 def test_weights_are_one_for_each_reward(tmp_path: Path) -> None:
     two = {"reward_funcs": ["exact_match"], "reward_model_name_or_path": "owner/judge"}
     assert problems(tmp_path, {**two, "reward_weights": [1, 0.5]}) == []

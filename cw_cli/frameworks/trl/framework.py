@@ -79,8 +79,10 @@ class TRLFramework(BaseTrainingFramework):
         return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
-        """One GPU for the reward model where the trainer has some; a small machine's worth where it has none."""
-        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu else Resources(gpu=0, cpu="1", memory="4Gi")
+        """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
+        function."""
+        model = not rewards.is_function(config.get(rewards.SERVED) or "")
+        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu and model else Resources(gpu=0, cpu="1", memory="4Gi")
 
     def defaults_without_gpu(self) -> dict[str, Any]:
         # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.

@@ -86,6 +86,11 @@ def checks(config: Config) -> Problems:
         yield config.problem(("reward_funcs",), message, remedy)
     # Several functions of one file have its mistakes in common.
     yield from dict.fromkeys(problem for reward in rewards for problem in _check(config, reward))
+    revision = config.get("model_revision")
+    for reward in rewards if revision not in (None, "main") else ():
+        if reward.place != (SERVED,) and not _known(reward.name) and _is_model(config, reward.name):
+            message = f"TRL takes model_revision ({revision}) for the reward model {reward.name} too"
+            yield config.problem(("model_revision",), message, f"write `{SERVED}: {reward.name}`", warning=True)
     weights = config.get("reward_weights")
     if isinstance(weights, list) and rewards and len(weights) != len(rewards):
         message = f"there are {len(weights)} reward_weights for {len(rewards)} rewards"
@@ -186,21 +191,30 @@ def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
 
 def _served(config: Config, place: KeyPath, name: str) -> Problems:
     """The service gives a function prompts and completions, and chooses among labels itself."""
-    if found := _FUNCTION.fullmatch(name):
-        yield from _function(config, place, found[1], found[2])
-        path = local_path(found[1], config.folder)
-        source = functions.read(path) if path else functions.Source(config.folder)
-        if functions.waits(source, found[2]):
-            message = f"{found[2]} waits with async, which a service does not"
-            yield config.problem(place, message, f"write `- {name}` under reward_funcs, or `def` alone")
-        for column in functions.columns(source, found[2]):
-            message = f"{found[2]} reads the column {column}, and a served function gets prompts and completions alone"
-            yield config.problem(place, message, f"write `- {name}` under reward_funcs")
+    if is_function(name):
+        yield from served_function(config, place, name)
     elif "/" in name or "." in name or (config.folder / name).exists():
         yield from _model(config, place, name, labels=False)
     else:
         message = f"there is no {name} here to serve, and names on the Hub look like owner/name"
         yield config.problem(place, message, "write a folder, a name on the Hub, or FILE.py:function")
+
+
+def is_function(name: str) -> bool:
+    return _FUNCTION.fullmatch(name) is not None
+
+
+def served_function(config: Config, place: KeyPath, name: str) -> Problems:
+    """What is wrong with a function that a service shall ask."""
+    file, _, function = name.rpartition(":")
+    yield from _function(config, place, file, function)
+    path = local_path(file, config.folder)
+    source = functions.read(path) if path else functions.Source(config.folder)
+    if functions.waits(source, function):
+        yield config.problem(place, f"{function} waits with async, which a service does not", "write `def` alone")
+    for column in functions.columns(source, function):
+        message = f"{function} reads the column {column}, and a served function gets prompts and completions alone"
+        yield config.problem(place, message, f"write it without {column}, or for reward_funcs of `cw trl grpo`")
 
 
 def _dotted(config: Config, place: KeyPath, name: str) -> Problems:
@@ -214,7 +228,7 @@ def _dotted(config: Config, place: KeyPath, name: str) -> Problems:
 
 
 def _is_model(config: Config, name: str) -> bool:
-    return "/" in name or looks_local(name) or (config.folder / name).is_dir()
+    return ("/" in name and not is_function(name)) or looks_local(name) or (config.folder / name).is_dir()
 
 
 def _model(config: Config, place: KeyPath, name: str, labels: bool = True) -> Problems:
