@@ -1,7 +1,7 @@
 """What `reward_funcs:` names, as the functions that TRL's trainers call, each watched so that nothing wrong is learnt.
 
 A name is `FILE.py:function`; a reward of `rewards.py`, perhaps with settings; `reward_service` with a URL; one of TRL's
-own; a dotted path; or else a model, which TRL loads itself.
+own; a dotted path; or else a model, which TRL loads itself. `reward_model:` is what `serve_reward.py` serves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cw_train import GaveUpError, RefusedError, rewards
 from cw_train.reward_client import RewardClient
 from cw_train.reward_scorer import load_function
 
-KEYS = ("reward_model_name_or_path", "reward_funcs")
+KEYS = ("reward_model", "reward_model_name_or_path", "reward_funcs")
 SERVICE = "reward_service"
 OURS: dict[str, Callable[..., Any]] = {
     name: function
@@ -42,8 +42,8 @@ def take_rewards(config: str, values: dict[str, Any]) -> list[Function | str]:
 
     Raises `RefusedError` when there are none, or one cannot be found.
     """
-    model, wanted = (values.pop(key, None) for key in KEYS)
-    entries = [*([(model, {})] if model else []), *named(wanted)]
+    served_one, model, wanted = (values.pop(key, None) for key in KEYS)
+    entries = [*named([SERVICE] if served_one else []), *([(model, {})] if model else []), *named(wanted)]
     if not entries:
         raise RefusedError(f"{config}: there is no reward to learn from; set `reward_funcs`")
     return [reward(name, settings) for name, settings in entries]
@@ -118,6 +118,8 @@ def service(url: str = "", timeout: float = 600.0, **unknown: Any) -> Function:
     if unknown:
         raise RefusedError(f"{SERVICE} has no setting {next(iter(unknown))}; it has url, timeout")
     url = url or os.environ.get("REWARD_MODEL_URL", "")
+    if not url:
+        raise RefusedError(f"{SERVICE} needs the address of a service: write `{SERVICE}: {{url: http://HOST:PORT}}`")
     token = os.environ.get("REWARD_MODEL_TOKEN") or None
     return served(RewardClient(url, deadline=float(timeout), token=token))
 

@@ -55,6 +55,14 @@ def test_the_model_of_its_own_key_comes_first() -> None:
     ]
 
 
+def test_what_is_served_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARD_MODEL_URL", "http://reward:8000")
+    values = {"reward_funcs": "exact_match", "reward_model": "judge"}
+    served, own = take_rewards("here", values)
+    assert not isinstance(served, str) and not isinstance(own, str)
+    assert [served.__name__, own.__name__, values] == ["reward_service", "exact_match", {}]
+
+
 def test_a_folder_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "judge").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -112,7 +120,7 @@ def test_wrong_scores_are_never_learnt(tmp_path: Path, body: str, sentence: str)
         ("nowhere.py:f", "reward_funcs: nowhere.py:f cannot be used"),
         ("json.nothing", "reward_funcs: json:nothing cannot be used"),
         ({"reward_service": {"adress": "x"}}, "reward_service has no setting adress; it has url, timeout"),
-        ({"reward_service": None}, "names no reward service"),
+        ({"reward_service": None}, "reward_service needs the address of a service"),
         ([5], "5 names no reward"),
     ],
 )

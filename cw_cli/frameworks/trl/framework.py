@@ -10,6 +10,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
@@ -80,10 +81,12 @@ class TRLFramework(BaseTrainingFramework):
         return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
-        """One GPU for the reward model where the trainer has some; a small machine's worth where it has none."""
+        """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
+        function. vLLM has its own."""
         if role == inference.ROLE:
             return inference.resources(config)
-        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu else Resources(gpu=0, cpu="1", memory="4Gi")
+        model = not rewards.is_function(config.get(rewards.SERVED) or "")
+        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu and model else Resources(gpu=0, cpu="1", memory="4Gi")
 
     def defaults_without_gpu(self) -> dict[str, Any]:
         # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.
@@ -93,8 +96,12 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        served = training_type in ONLINE and inference.is_served(config)
-        return {"recipe": f"trl_{self._known(training_type)}", "inference": served}
+        online = training_type in ONLINE
+        return {
+            "recipe": f"trl_{self._known(training_type)}",
+            "served": online and bool(config.get(rewards.SERVED)),
+            "inference": online and inference.is_served(config),
+        }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
         return LocalCommand(argv, ("torch", "trl"))
@@ -132,7 +139,9 @@ def _schema(training_type: str) -> Schema:
     renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
     removed = rules.REMOVED | (rules.REMOVED_OF | online_rules.REMOVED_OF).get(training_type, {})
     schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay)
+    own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
     return schema._replace(
+        keys={**schema.keys, **own},
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
         renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},

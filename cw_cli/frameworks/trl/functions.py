@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,9 @@ def read(path: Path) -> Source:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES).decode("utf-8-sig")
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Python thinks of the user's backslashes belongs to the run
+            tree = ast.parse(text)
     except OSError as error:
         return _broken(path, f"{path} cannot be read: {error.strerror or error}", "check the file")
     except UnicodeDecodeError:
@@ -76,8 +79,10 @@ def uncallable(source: Source, name: str) -> Iterator[Problem]:
     """Why TRL could not call the function `name` of this file."""
     function = source.functions.get(name)
     if function is None:
-        if name not in source.names:
+        if not source.names & {name, "*"}:
             yield _no_function(source, name)
+        return
+    if function.decorator_list:  # which may take what the function does not
         return
     where = source.origin(function.lineno, function.col_offset)
     taken = {item.arg for item in (*function.args.args, *function.args.kwonlyargs)}
@@ -108,13 +113,17 @@ def _no_function(source: Source, name: str) -> Problem:
 def columns(source: Source, name: str) -> list[str]:
     """The columns of the data without which the function cannot be called."""
     function = source.functions.get(name)
-    if function is None:
+    if function is None or function.decorator_list:
         return []
     args = function.args
     optional = {item.arg for item in args.args[len(args.args) - len(args.defaults) :]}
     optional |= {item.arg for item, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default}
     named = [item.arg for item in (*args.args, *args.kwonlyargs)]
     return [item for item in named if item not in optional and item not in GIVEN]
+
+
+def waits(source: Source, name: str) -> bool:
+    return isinstance(source.functions.get(name), ast.AsyncFunctionDef)
 
 
 def settings(function: Definition) -> dict[str, Any]:

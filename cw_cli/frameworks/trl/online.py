@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from math import gcd
+from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
@@ -62,12 +62,17 @@ def groups(config: Config, training_type: str, processes: int) -> Problems:
         yield config.problem((both[0],), f"{both[0]} and {both[1]} say the same thing", "keep one of them")
     elif batch.size % batch.each_step:
         product = f"per_device_train_batch_size times processes ({batch.each_step // processes} x {processes})"
-        near = max(round(batch.size / batch.each_step), 1) * batch.each_step
         message = f"generation_batch_size ({batch.size}) is no multiple of {product}"
-        yield config.problem(("generation_batch_size",), message, f"write `generation_batch_size: {near}`")
+        yield config.problem(("generation_batch_size",), message, f"write `generation_batch_size: {_whole(batch)}`")
     elif batch.size % batch.generations:
         yield _broken_groups(config, batch, processes)
     yield from _evaluated_groups(config, training_type, processes)
+
+
+def _whole(batch: Batch) -> int:
+    """The number of completions nearest to a batch's that fills steps and groups."""
+    unit = lcm(batch.each_step, batch.generations)
+    return max(round(batch.size / unit), 1) * unit
 
 
 def _broken_groups(config: Config, batch: Batch, processes: int) -> Problem:
@@ -82,6 +87,8 @@ def _broken_groups(config: Config, batch: Batch, processes: int) -> Problem:
     # What one process must sample in a step so that all processes and steps together fill groups.
     unit = batch.generations // gcd(batch.generations, processes * steps)
     remedy = f"write `per_device_train_batch_size: {-(-each // unit) * unit}`"
+    if config.get("generation_batch_size"):
+        remedy = f"write `generation_batch_size: {_whole(batch)}`"
     divisors = [number for number in range(2, batch.size + 1) if batch.size % number == 0]
     if divisors:
         remedy += f", or `num_generations: {min(divisors, key=lambda number: abs(number - batch.generations))}`"

@@ -36,7 +36,6 @@ _REMOVED = {
     "vllm_device": "vLLM runs on the trainer's GPUs (`vllm_mode: colocate`) or as a server of its own",
     "vllm_dtype": _SERVER,
     "vllm_enable_prefix_caching": _SERVER,
-    "reward_model": "name it under `reward_funcs:`, or train with `cw trl rlhf`, which serves it",
     "reward_processing_classes": PYTHON + "; the tokenizer beside each reward model is used",
     "callbacks": PYTHON,
     "tools": PYTHON,
@@ -61,6 +60,17 @@ REMOVED_OF = {
         "sft_model_path": "write `model_name_or_path:`",
     },
 }
+
+_SERVED = {
+    "reward_model": {
+        "type": ["string", "null"],
+        "description": "A reward that cw serves beside the trainer, once for all of its processes: a folder or a name "
+        "on the Hub with a sequence classifier, or FILE.py:function. It is the first of the rewards.",
+    }
+}
+
+OWN: dict[str, dict[str, dict[str, Any]]] = {"grpo": _SERVED, "rloo": _SERVED}
+"""Keys of cw's own recipes, which TRL does not have."""
 
 _REWARD_FUNCS = {
     "type": ["array", "string", "object"],

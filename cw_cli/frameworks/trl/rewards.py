@@ -18,6 +18,8 @@ from cw_cli.frameworks.trl.files import missing
 
 Problems = Iterator[Problem]
 
+SERVED = "reward_model"
+"""The key of the reward that cw serves, as in `cw trl rlhf`."""
 SERVICE = "reward_service"
 SERVICE_SETTINGS = {"url": "", "timeout": 600.0}
 TRLS = {
@@ -48,9 +50,10 @@ def ours() -> Mapping[str, functions.Definition]:
 
 
 def named(config: Config) -> Iterator[Reward]:
-    """What the config names, in TRL's order: a model of its own key first."""
-    if model := config.get("reward_model_name_or_path"):
-        yield Reward(("reward_model_name_or_path",), str(model))
+    """What the config names, in the order of the weights: what is served first, then the model of TRL's own key."""
+    for key in (SERVED, "reward_model_name_or_path"):
+        if value := config.get(key):
+            yield Reward((key,), str(value))
     yield from _entries(("reward_funcs",), config.get("reward_funcs"))
 
 
@@ -66,7 +69,8 @@ def _entries(place: KeyPath, value: Any) -> Iterator[Reward]:
 
 def file_keys(config: Config) -> list[KeyPath]:
     """The places of files and folders: not those of rewards that are known by their name."""
-    return [reward.place for reward in named(config) if not _known(reward.name) and reward.settings is None]
+    names = [reward for reward in named(config) if reward.place == (SERVED,) or not _known(reward.name)]
+    return [reward.place for reward in names if reward.settings is None]
 
 
 def _known(name: str) -> bool:
@@ -82,6 +86,11 @@ def checks(config: Config) -> Problems:
         yield config.problem(("reward_funcs",), message, remedy)
     # Several functions of one file have its mistakes in common.
     yield from dict.fromkeys(problem for reward in rewards for problem in _check(config, reward))
+    revision = config.get("model_revision")
+    for reward in rewards if revision not in (None, "main") else ():
+        if reward.place != (SERVED,) and not _known(reward.name) and _is_model(config, reward.name):
+            message = f"TRL takes model_revision ({revision}) for the reward model {reward.name} too"
+            yield config.problem(("model_revision",), message, f"write `{SERVED}: {reward.name}`", warning=True)
     weights = config.get("reward_weights")
     if isinstance(weights, list) and rewards and len(weights) != len(rewards):
         message = f"there are {len(weights)} reward_weights for {len(rewards)} rewards"
@@ -91,7 +100,9 @@ def checks(config: Config) -> Problems:
 
 def _check(config: Config, reward: Reward) -> Problems:
     place, name = reward.place, reward.name
-    if name in ours():
+    if place == (SERVED,):
+        yield from _served(config, place, name)
+    elif name in ours():
         yield from _settings(config, reward, functions.settings(ours()[name]))
     elif name == SERVICE:
         yield from _settings(config, reward, SERVICE_SETTINGS)
@@ -154,9 +165,7 @@ def _service(config: Config, reward: Reward) -> Problems:
     url = reward.settings.get("url") if isinstance(reward.settings, Mapping) else None
     if not url and not config.get("env", "REWARD_MODEL_URL"):
         message = "reward_service needs the address of a service that runs"
-        remedy = (
-            "write `reward_service: {url: http://HOST:8000}`, or let `cw trl rlhf` with `algorithm: grpo` start one"
-        )
+        remedy = "write `reward_service: {url: http://HOST:8000}`, or let cw start one with `reward_model:`"
         yield config.problem(reward.place, message, remedy)
     elif isinstance(url, str) and url:
         for part in url.split(","):
@@ -180,6 +189,34 @@ def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
     yield from functions.left_behind(source)
 
 
+def _served(config: Config, place: KeyPath, name: str) -> Problems:
+    """The service gives a function prompts and completions, and chooses among labels itself."""
+    if is_function(name):
+        yield from served_function(config, place, name)
+    elif "/" in name or "." in name or (config.folder / name).exists():
+        yield from _model(config, place, name, labels=False)
+    else:
+        message = f"there is no {name} here to serve, and names on the Hub look like owner/name"
+        yield config.problem(place, message, "write a folder, a name on the Hub, or FILE.py:function")
+
+
+def is_function(name: str) -> bool:
+    return _FUNCTION.fullmatch(name) is not None
+
+
+def served_function(config: Config, place: KeyPath, name: str) -> Problems:
+    """What is wrong with a function that a service shall ask."""
+    file, _, function = name.rpartition(":")
+    yield from _function(config, place, file, function)
+    path = local_path(file, config.folder)
+    source = functions.read(path) if path else functions.Source(config.folder)
+    if functions.waits(source, function):
+        yield config.problem(place, f"{function} waits with async, which a service does not", "write `def` alone")
+    for column in functions.columns(source, function):
+        message = f"{function} reads the column {column}, and a served function gets prompts and completions alone"
+        yield config.problem(place, message, f"write it without {column}, or for reward_funcs of `cw trl grpo`")
+
+
 def _dotted(config: Config, place: KeyPath, name: str) -> Problems:
     """A module that lies beside the config is not in the image, and not on the path here."""
     module, _, function = name.rpartition(".")
@@ -191,11 +228,11 @@ def _dotted(config: Config, place: KeyPath, name: str) -> Problems:
 
 
 def _is_model(config: Config, name: str) -> bool:
-    return "/" in name or looks_local(name) or (config.folder / name).is_dir()
+    return ("/" in name and not is_function(name)) or looks_local(name) or (config.folder / name).is_dir()
 
 
-def _model(config: Config, place: KeyPath, name: str) -> Problems:
-    """A sequence classifier with one score, as TRL loads it in each of its processes."""
+def _model(config: Config, place: KeyPath, name: str, labels: bool = True) -> Problems:
+    """A sequence classifier; where `labels` count it has one score, as TRL loads it in each of its processes."""
     path = local_path(name, config.folder)
     if path is None:
         if looks_local(name) or name.count("/") > 1:
@@ -204,22 +241,24 @@ def _model(config: Config, place: KeyPath, name: str) -> Problems:
     try:
         settings = json.loads((path / "config.json").read_text("utf-8"))
         kinds = settings.get("architectures") or []
-        labels = len(settings.get("id2label") or {}) or settings.get("num_labels", 2)
+        number = len(settings.get("id2label") or {}) or settings.get("num_labels", 2)
     except (OSError, ValueError, AttributeError, RecursionError):
         yield config.problem(place, f"{name} holds no model: config.json is missing", "name a saved reward model")
         return
     if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         message = f"{name} is a {kinds[0]}, whose scores would be random numbers"
         yield config.problem(place, message, "name a model that `cw trl reward` made, or another sequence classifier")
-    elif labels != 1:
-        message = f"{name} has {labels} labels, and TRL takes models with one score"
-        yield config.problem(place, message, "serve it with `cw trl rlhf`, which can choose a label")
+    elif labels and number != 1:
+        message = f"{name} has {number} labels, and TRL takes models with one score"
+        yield config.problem(place, message, f"write `{SERVED}: {name}`: a service takes the positive one of two")
 
 
 def columns(config: Config) -> dict[str, str]:
     """The columns that the rewards read, each with the name of the reward."""
     found: dict[str, str] = {}
     for reward in named(config):
+        if reward.place == (SERVED,):
+            continue
         if reward.name in ours():
             defaults = functions.settings(ours()[reward.name])
             given = reward.settings if isinstance(reward.settings, Mapping) else {}
