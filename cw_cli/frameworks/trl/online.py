@@ -1,4 +1,4 @@
-"""What GRPO and RLOO ask beyond their rewards: whole groups of completions, prompts, room for them, and vLLM."""
+"""What GRPO and RLOO ask beyond their rewards: whole groups of completions, prompts, and room for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cw_cli.core.config import Config
 from cw_cli.core.datasets import MAX_BYTES, MAX_ROWS, Sample, sample
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import rewards
+from cw_cli.frameworks.trl import rewards, vllm
 from cw_cli.frameworks.trl.files import lacks_chat_template
 from cw_cli.frameworks.trl.preferences import lacking
 from cw_cli.frameworks.trl.sources import Source, checks_with
@@ -23,17 +23,6 @@ GENERATIONS = {"grpo": 8, "rloo": 2}
 BETA = {"grpo": 0.0, "rloo": 0.05}
 COMPLETION, BATCH = 512, 8
 """TRL's defaults."""
-
-SERVER_ALONE = (
-    "vllm_server_base_url",
-    "vllm_server_host",
-    "vllm_server_port",
-    "vllm_server_timeout",
-    "vllm_group_port",
-)
-COLOCATED_ALONE = (
-    *("vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_tensor_parallel_size", "vllm_enable_sleep_mode"),
-)
 
 
 class Batch(NamedTuple):
@@ -50,9 +39,8 @@ def checks(config: Config, training_type: str, gpus: int, nodes: int) -> Problem
     yield from rewards.checks(config)
     yield from groups(config, training_type, processes)
     yield from reference(config, training_type)
-    yield from importance(config)
     yield from room(config)
-    yield from vllm(config, gpus, processes)
+    yield from vllm.checks(config, gpus, processes)
     yield from checks_with(config, lambda config, found: _data(config, found, _batch(config, training_type, processes)))
 
 
@@ -133,23 +121,6 @@ def reference(config: Config, training_type: str) -> Problems:
         yield config.problem(("log_completions_hub_repo",), message, "add `log_completions: true`")
 
 
-def importance(config: Config) -> Problems:
-    """The correction for vLLM's own probabilities."""
-    low, key = config.get("vllm_importance_sampling_clip_min"), "vllm_importance_sampling_clip_max"
-    high = config.get(key) if config.has(key) else 3.0
-    if low is not None and high is not None and low >= high:
-        message = f"vllm_importance_sampling_clip_min ({low:g}) is not below {key} ({high:g})"
-        yield config.problem(("vllm_importance_sampling_clip_min",), message, "write a smaller number")
-    mode = config.get("vllm_importance_sampling_mode") or "sequence_mask"
-    corrected = config.get("vllm_importance_sampling_correction") is not False
-    if corrected and mode.endswith("_truncate") and low is None and high is None:
-        message = f"vllm_importance_sampling_mode: {mode} has no limit to cut at"
-        yield config.problem(("vllm_importance_sampling_mode",), message, f"write a number as {key}")
-    if config.get("loss_type") == "vespo" and config.get("use_vllm") and corrected and mode.startswith("sequence"):
-        message = f"loss_type: vespo does not work with vllm_importance_sampling_mode: {mode}"
-        yield config.problem(("loss_type",), message, "write `vllm_importance_sampling_mode: token_mask`")
-
-
 def room(config: Config) -> Problems:
     """How long completions may be, against what a model on this machine reads."""
     value = config.get("model_name_or_path")
@@ -165,35 +136,6 @@ def room(config: Config) -> Problems:
         message = message if said else message.replace("tokens, leave", "tokens leave")
         key = "max_completion_length" if config.has("max_completion_length") else "model_name_or_path"
         yield config.problem((key,), message, f"write `max_completion_length: {reads // 2}`", warning=True)
-
-
-def vllm(config: Config, gpus: int, processes: int) -> Problems:
-    given = [key for key in (*SERVER_ALONE, *COLOCATED_ALONE, "vllm_mode") if config.has(key)]
-    if not config.get("use_vllm"):
-        for key in given:
-            yield config.problem((key,), f"{key} is not used without use_vllm", "add `use_vllm: true`", warning=True)
-        return
-    mode = config.get("vllm_mode") or "colocate"
-    if gpus == 0:
-        message = "vLLM needs a GPU, and so does sending weights to a server with vLLM; this run has none"
-        yield config.problem(("use_vllm",), message, "delete use_vllm, or ask for a GPU with `gpu: 1`")
-    elif config.get("image") is None:
-        message = "the image that cw takes by default has no vLLM"
-        yield config.problem(("use_vllm",), message, "name one with vLLM and TRL as `image:`", warning=True)
-    for key in SERVER_ALONE if mode == "colocate" else COLOCATED_ALONE:
-        if config.has(key):
-            other = "server" if mode == "colocate" else "colocate"
-            message = f"{key} is not used with vllm_mode: {mode}"
-            yield config.problem((key,), message, f"delete it, or write `vllm_mode: {other}`", warning=True)
-    host = config.get("vllm_server_host")
-    if mode == "server" and not config.get("vllm_server_base_url") and host in (None, "0.0.0.0"):
-        message = "vllm_mode: server names no server, and cw starts none"
-        remedy = "write `vllm_server_base_url: http://HOST:8000`, or `vllm_mode: colocate`"
-        yield config.problem(("vllm_mode",), message, remedy)
-    parallel = config.get("vllm_tensor_parallel_size") or 1
-    if mode == "colocate" and gpus and processes % parallel:
-        message = f"vllm_tensor_parallel_size ({parallel}) does not divide the {processes} processes of the run"
-        yield config.problem(("vllm_tensor_parallel_size",), message, "write a divisor of their number")
 
 
 def _data(config: Config, found: Sequence[Source], batch: Batch) -> Problems:
