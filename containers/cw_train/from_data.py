@@ -36,8 +36,10 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     more: dict[str, Any] = {}  # what else the trainer takes
     if from_rewards:
+        from cw_train.inference import use_inference
         from cw_train.reward_functions import take_rewards
 
+        use_inference(values)
         more = {"reward_funcs": take_rewards(config, values)}
         # TRL switches checkpointing off while it generates, by the old names; the user cannot help it.
         warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
@@ -88,6 +90,8 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     checkpoints = KeepsCheckpoints(owner, preemption, keep=training.save_total_limit)
     training.save_total_limit = None  # KeepsCheckpoints deletes the old ones,
     training.enable_jit_checkpoint = False  # and leaves with a checkpoint on SIGTERM
+    # TRL calls these by their old names; the user cannot help it.
+    warnings.filterwarnings("ignore", r"`(is_gradient_checkpointing|gradient_checkpointing_\w+)`", FutureWarning)
     trainer = getattr(trl, f"{kind}Trainer")(
         model=model.model_name_or_path,
         args=training,

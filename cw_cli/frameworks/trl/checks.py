@@ -8,7 +8,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import files, hardware, online, preferences, sources
+from cw_cli.frameworks.trl import files, hardware, losses, online, preferences, sources
 
 Problems = Iterator[Problem]
 
@@ -39,10 +39,20 @@ def reward(config: Config) -> Problems:
     yield from preferences.pairs(config)
 
 
+def dpo(config: Config) -> Problems:
+    yield from losses.dpo(config)
+    yield from preferences.pairs(config)
+
+
+def kto(config: Config) -> Problems:
+    yield from losses.kto(config)
+    yield from preferences.labelled(config)
+
+
 OWN: dict[str, Callable[[Config], Problems]] = {
     "sft": supervised,
-    "dpo": preferences.pairs,
-    "kto": preferences.labelled,
+    "dpo": dpo,
+    "kto": kto,
     "reward": reward,
 }
 """What a training type on a dataset asks beyond what all ask."""

@@ -17,7 +17,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import online_rules, rewards, rlhf, rules
+from cw_cli.frameworks.trl import inference, online_rules, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
@@ -53,7 +53,8 @@ class TRLFramework(BaseTrainingFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        return [folder / "sft_job.yaml"]
+        services = ("inference-deployment.yaml", "reward-deployment.yaml") if training_type in ONLINE else ()
+        return [folder / name for name in (*services, "sft_job.yaml")]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
@@ -71,7 +72,8 @@ class TRLFramework(BaseTrainingFramework):
             config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
         if training_type == rlhf.RLHF:
             return list(rlhf.cross_checks(config))
-        return cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+        found = cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+        return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
@@ -81,6 +83,8 @@ class TRLFramework(BaseTrainingFramework):
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
         """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
         function."""
+        if role == inference.ROLE:
+            return inference.resources(config)
         model = not rewards.is_function(config.get(rewards.SERVED) or "")
         return Resources(gpu=1, cpu="8", memory="64Gi") if gpu and model else Resources(gpu=0, cpu="1", memory="4Gi")
 
@@ -92,8 +96,12 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        served = training_type in ONLINE and bool(config.get(rewards.SERVED))
-        return {"recipe": f"trl_{self._known(training_type)}", "served": served}
+        online = training_type in ONLINE
+        return {
+            "recipe": f"trl_{self._known(training_type)}",
+            "inference": online and inference.is_served(config),
+            "reward": online and bool(config.get(rewards.SERVED)),
+        }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
         return LocalCommand(argv, ("torch", "trl"))

@@ -11,7 +11,7 @@ from cw_cli.core.config import Config
 from cw_cli.core.datasets import MAX_BYTES, MAX_ROWS, Sample, sample
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import rewards, vllm
+from cw_cli.frameworks.trl import rewards
 from cw_cli.frameworks.trl.files import lacks_chat_template
 from cw_cli.frameworks.trl.preferences import lacking
 from cw_cli.frameworks.trl.sources import Source, checks_with
@@ -39,8 +39,8 @@ def checks(config: Config, training_type: str, gpus: int, nodes: int) -> Problem
     yield from rewards.checks(config)
     yield from groups(config, training_type, processes)
     yield from reference(config, training_type)
+    yield from importance(config)
     yield from room(config)
-    yield from vllm.checks(config, gpus, processes)
     yield from checks_with(config, lambda config, found: _data(config, found, _batch(config, training_type, processes)))
 
 
@@ -119,6 +119,23 @@ def reference(config: Config, training_type: str) -> Problems:
     if config.get("log_completions_hub_repo") and not config.get("log_completions"):
         message = "log_completions_hub_repo has nothing to upload without log_completions"
         yield config.problem(("log_completions_hub_repo",), message, "add `log_completions: true`")
+
+
+def importance(config: Config) -> Problems:
+    """The correction for vLLM's own probabilities."""
+    low, key = config.get("vllm_importance_sampling_clip_min"), "vllm_importance_sampling_clip_max"
+    high = config.get(key) if config.has(key) else 3.0
+    if low is not None and high is not None and low >= high:
+        message = f"vllm_importance_sampling_clip_min ({low:g}) is not below {key} ({high:g})"
+        yield config.problem(("vllm_importance_sampling_clip_min",), message, "write a smaller number")
+    mode = config.get("vllm_importance_sampling_mode") or "sequence_mask"
+    corrected = config.get("vllm_importance_sampling_correction") is not False
+    if corrected and mode.endswith("_truncate") and low is None and high is None:
+        message = f"vllm_importance_sampling_mode: {mode} has no limit to cut at"
+        yield config.problem(("vllm_importance_sampling_mode",), message, f"write a number as {key}")
+    if config.get("loss_type") == "vespo" and config.get("use_vllm") and corrected and mode.startswith("sequence"):
+        message = f"loss_type: vespo does not work with vllm_importance_sampling_mode: {mode}"
+        yield config.problem(("loss_type",), message, "write `vllm_importance_sampling_mode: token_mask`")
 
 
 def room(config: Config) -> Problems:

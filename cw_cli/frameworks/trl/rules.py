@@ -208,7 +208,10 @@ DPO_LOSSES = (
 
 OVERLAY_OF: dict[str, dict[str, dict[str, Any]]] = {
     # A single one is taken too; a wrong one fails with the first batch.
-    "dpo": {"loss_type": {"type": ["array", "string"], "items": {"type": "string", "enum": [*DPO_LOSSES]}}},
+    "dpo": {
+        "loss_type": {"type": ["array", "string"], "items": {"type": "string", "enum": [*DPO_LOSSES]}},
+        "f_divergence_type": {"enum": ["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]},
+    },
 }
 """The same for one training type."""
 
