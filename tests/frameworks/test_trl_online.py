@@ -15,13 +15,14 @@ import yaml
 from cw_cli.core.config import parse_config
 from cw_cli.core.files import in_place, travelling
 from cw_cli.core.framework import TrainingType
+from cw_cli.core.launch_keys import launch_schema, read_keys
 from cw_cli.core.problems import Problem, errors
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.trl import functions, online, rewards
-from cw_cli.frameworks.trl.checks import cross_checks
 from cw_cli.frameworks.trl.framework import TRLFramework
 
+FRAMEWORK = TRLFramework(shipped("kubeconfigs"))
 BASE = {"model_name_or_path": "owner/model", "dataset_name": "owner/data", "reward_funcs": "exact_match"}
 
 MINE = """\
@@ -54,9 +55,12 @@ needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="
 def problems(
     folder: Path, settings: dict[str, Any], kind: str = "grpo", gpus: int = 1, nodes: int = 1
 ) -> list[Problem]:
-    values = {key: value for key, value in {**BASE, **settings}.items() if value is not ...}
+    values = {
+        key: value for key, value in {**BASE, "gpu": gpus, "nodes": nodes, **settings}.items() if value is not ...
+    }
     config = parse_config(yaml.safe_dump(values, sort_keys=False), str(folder / "config.yaml"))
-    return cross_checks(config, TrainingType(kind), gpus=gpus, nodes=nodes)
+    keys, _ = read_keys(config.part(launch_schema().keys))
+    return FRAMEWORK.cross_checks(config, keys, TrainingType(kind))
 
 
 def write(folder: Path, *rows: dict[str, Any]) -> str:
@@ -196,9 +200,8 @@ def test_rewards_that_can_be_served(tmp_path: Path, name: str) -> None:
 
 
 def test_a_function_is_served_without_a_gpu(tmp_path: Path) -> None:
-    framework = TRLFramework(shipped("kubeconfigs"))
     gpus = [
-        framework.service_resources("reward", parse_config(f"reward_model: {name}\n", "x"), 4).gpu
+        FRAMEWORK.service_resources("reward", parse_config(f"reward_model: {name}\n", "x"), 4).gpu
         for name in ("owner/judge", "mine.py:good")
     ]
     assert gpus == [1, 0]
@@ -235,10 +238,9 @@ def test_weights_are_one_for_each_reward(tmp_path: Path) -> None:
 def test_files_travel_and_names_do_not(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "exact_match").mkdir()  # of the same name as a reward that ships with cw
-    framework = TRLFramework(shipped("kubeconfigs"))
     text = "reward_funcs: [mine.py:good, exact_match, {keywords: {words: [a]}}, owner/model]\n"
     config = parse_config(text, str(tmp_path / "config.yaml"))
-    keys = framework.file_keys(config, TrainingType.GRPO)
+    keys = FRAMEWORK.file_keys(config, TrainingType.GRPO)
     here = in_place(config, keys).get("reward_funcs")
     assert here == [f"{tmp_path}/mine.py:good", "exact_match", {"keywords": {"words": ["a"]}}, "owner/model"]
     there, travellers, _ = travelling(config, keys, [])
@@ -403,13 +405,22 @@ def test_the_defaults_are_trls() -> None:
             {"vllm_importance_sampling_mode": "token_truncate", "vllm_importance_sampling_clip_max": None},
             *("grpo", 1, "no limit"),
         ),
-        ({"loss_type": "vespo", "use_vllm": True, "image": "x"}, "grpo", 1, "vespo does not work"),
-        ({"use_vllm": True, "use_cpu": True, "bf16": False}, "grpo", 0, "vLLM needs a GPU"),
-        ({"use_vllm": True}, "grpo", 1, "cw takes by default has no vLLM"),
+        (
+            {"loss_type": "vespo", "use_vllm": True, "image": "x", "vllm_mode": "server"},
+            *("grpo", 1, "vespo does not work"),
+        ),
+        ({"use_vllm": True, "vllm_mode": "server"}, "grpo", 0, "vLLM needs a GPU"),
+        ({"use_vllm": True, "vllm_mode": "server"}, "grpo", 1, "cw takes by default has no vLLM"),
+        ({"use_vllm": True, "image": "x"}, "grpo", 1, "in a service of its own, on a GPU beside the trainer's"),
         ({"vllm_mode": "colocate"}, "rloo", 1, "not used without use_vllm"),
-        ({"use_vllm": True, "image": "x", "vllm_mode": "server"}, "grpo", 1, "names no server"),
-        ({"use_vllm": True, "image": "x", "vllm_server_port": 9000}, "grpo", 1, "not used with vllm_mode: colocate"),
-        ({"use_vllm": True, "image": "x", "vllm_tensor_parallel_size": 3}, "grpo", 4, "not divide the 4 processes"),
+        (
+            {"use_vllm": True, "image": "x", "vllm_mode": "colocate", "vllm_server_port": 9000},
+            *("grpo", 1, "vLLM runs inside the trainer"),
+        ),
+        (
+            {"use_vllm": True, "image": "x", "vllm_mode": "colocate", "vllm_tensor_parallel_size": 3},
+            *("grpo", 4, "not divide the 4 processes"),
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_together(tmp_path: Path, settings: dict[str, Any], kind: str, gpus: int, words: str) -> None:
@@ -421,7 +432,8 @@ def test_what_is_wrong_together(tmp_path: Path, settings: dict[str, Any], kind: 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"use_vllm": True, "image": "x"},
+        {"use_vllm": True, "image": "x", "vllm_mode": "colocate"},
+        {"use_vllm": True, "image": "x", "vllm_mode": "server"},
         {"use_vllm": True, "image": "x", "vllm_mode": "server", "vllm_server_base_url": "http://a:8000"},
         {"use_vllm": True, "image": "x", "vllm_mode": "server", "vllm_server_host": "a"},
         {"sync_ref_model": True, "beta": 0.1},
@@ -435,7 +447,7 @@ def test_what_is_right_together(tmp_path: Path, settings: dict[str, Any]) -> Non
 
 
 def schema(kind: str) -> Schema:
-    return TRLFramework(shipped("kubeconfigs")).get_schema(TrainingType(kind))
+    return FRAMEWORK.get_schema(TrainingType(kind))
 
 
 def test_old_names_of_each() -> None:

@@ -53,8 +53,8 @@ class TRLFramework(BaseTrainingFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        services = [folder / "inference-deployment.yaml"] if training_type in ONLINE else []
-        return [*services, folder / "sft_job.yaml"]
+        services = ("inference-deployment.yaml", "reward-deployment.yaml") if training_type in ONLINE else ()
+        return [folder / name for name in (*services, "sft_job.yaml")]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
@@ -82,7 +82,7 @@ class TRLFramework(BaseTrainingFramework):
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
         """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
-        function. vLLM has its own."""
+        function."""
         if role == inference.ROLE:
             return inference.resources(config)
         model = not rewards.is_function(config.get(rewards.SERVED) or "")
@@ -99,8 +99,8 @@ class TRLFramework(BaseTrainingFramework):
         online = training_type in ONLINE
         return {
             "recipe": f"trl_{self._known(training_type)}",
-            "served": online and bool(config.get(rewards.SERVED)),
             "inference": online and inference.is_served(config),
+            "reward": online and bool(config.get(rewards.SERVED)),
         }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
