@@ -29,7 +29,7 @@ def name_of(config: Path) -> str:
 def type_of(config: Path) -> str:
     """A config of an example is called as the training type that it is for; others are for SFT."""
     word = config.stem.rpartition("_")[2]
-    return word if config in EXAMPLES and word in ("dpo", "kto", "reward", "rlhf") else "sft"
+    return word if config in EXAMPLES and word in ("dpo", "kto", "reward", "distillation", "rlhf") else "sft"
 
 
 def flags_of(config: Path) -> list[str]:

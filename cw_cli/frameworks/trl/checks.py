@@ -8,7 +8,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import files, hardware, losses, preferences, sources
+from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, preferences, sources
 
 Problems = Iterator[Problem]
 
@@ -17,6 +17,7 @@ def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, node
     """All mistakes of a canonical config; `gpus` are those of each node."""
     return [
         *hardware.checks(config, gpus, nodes),
+        *accelerate.checks(config, gpus, nodes),
         *intervals(config),
         *best_model(config),
         *schedule(config),
@@ -52,6 +53,7 @@ OWN: dict[str, Callable[[Config], Problems]] = {
     "dpo": dpo,
     "kto": kto,
     "reward": reward,
+    "distillation": distillation.checks,
 }
 """What one training type asks beyond what all ask."""
 

@@ -10,17 +10,18 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import rlhf, rules
+from cw_cli.frameworks.trl import accelerate, distillation, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
-FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward")))
+FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "distillation")))
 """Training types whose data is all there when they begin."""
 
 
@@ -96,7 +97,11 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
-        keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        keys: list[KeyPath] = [
+            (name,) for name in (*single, "accelerator_config", "resume_from_checkpoint", accelerate.KEY)
+        ]
+        if training_type == distillation.DISTILLATION:
+            keys.append((distillation.TEACHER,))
         for index, entry in enumerate(config.get("datasets") or []):
             keys.append(("datasets", index, "path"))
             folder = local_path(str(entry.get("path", "")), config.folder)
@@ -119,15 +124,17 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | rules.OVERLAY_OF.get(training_type, {}))
+    overlay = rules.OVERLAY_OF | {"distillation": distillation.OVERLAY}
+    removed = rules.REMOVED_OF | {"distillation": distillation.REMOVED}
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
     return Schema(
         subject=schema.subject,
-        keys=schema.keys,
+        keys={**schema.keys, accelerate.KEY: Key.read(accelerate.KEY, accelerate.SPEC, "trainer")},
         groups=schema.groups,
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
-        renamed=rules.RENAMED,
-        removed=rules.REMOVED | rules.REMOVED_OF.get(training_type, {}),
+        renamed={old: rename for old, rename in rules.RENAMED.items() if rename.new in schema.keys},
+        removed=rules.REMOVED | removed.get(training_type, {}),
         refused=rules.ACCELERATE,
         ignored=rules.IGNORED,
         renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},
