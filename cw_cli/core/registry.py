@@ -34,7 +34,7 @@ BUILT_IN = {
     "trl": BuiltIn(
         "cw_cli.frameworks.trl:get_plugin",
         "TRL: fine-tuning, and learning from rewards.",
-        ("sft", "dpo", "kto", "reward", "grpo", "rloo", "rlhf"),
+        ("sft", "dpo", "kto", "reward", "distillation", "grpo", "rloo", "rlhf"),
     ),
 }
 """What the entry points of cw's own package say, at hand for a start without looking at installed packages."""
