@@ -14,7 +14,10 @@ from cw_train import GaveUpError, Preempted, RefusedError
 from cw_train.guard import tell_guard
 from cw_train.progress import announce
 
-RECIPES = ("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_rlhf", "serve_reward")
+RECIPES = (
+    *("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_rlhf", "serve_reward"),
+    *("axolotl_train", "axolotl_preprocess", "axolotl_vllm"),
+)
 # each is a module of this package with `main(config: str) -> None`
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

@@ -89,6 +89,7 @@ def schema(site: Path) -> dict[str, Any]:
         "types": {"axolotl": own, "plugins": [module for module, _ in plugins.values()]},
         "aliases": {name: field.alias for name, field in config.model_fields.items() if field.alias},
         "rl": [item.value for item in enums.RLType],
+        "chat_templates": [item.value for item in enums.ChatTemplate],
         "attention": sorted(enums.CANONICAL_ATTN_IMPLS),
         "attention_flags": enums.LEGACY_ATTN_FLAG_TO_IMPL,
         "attention_packing": sorted(enums.ATTN_IMPLS_SUPPORTING_PACKING),
