@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.axolotl import keys as axolotl_keys
-from cw_cli.frameworks.axolotl import kinds, rl
+from cw_cli.frameworks.axolotl import kinds, prepared, rl
 from cw_cli.frameworks.axolotl.checks import cross_checks
 
 FILES: tuple[KeyPath, ...] = (
@@ -25,8 +23,6 @@ FILES: tuple[KeyPath, ...] = (
     *(("deepspeed",), ("chat_template_jinja",), ("datasets", "*", "chat_template_jinja")),
     *axolotl_keys.CODE,
 )
-NOT_OF_THE_DATA = ("hyperparameters", "lora", "reporting", "output", "other")
-"""Groups of keys that change nothing in the prepared data."""
 
 
 class AxolotlFramework(BaseTrainingFramework):
@@ -89,7 +85,7 @@ class AxolotlFramework(BaseTrainingFramework):
         preprocess = self._known(training_type) == kinds.PREPROCESS
         return {
             "recipe": "axolotl_preprocess" if preprocess else "axolotl_train",
-            "prepared": prepared(config),
+            "prepared": prepared.name(config),
             "vllm": rl.serves(config),
         }
 
@@ -120,38 +116,3 @@ class AxolotlFramework(BaseTrainingFramework):
                 hint = "Axolotl left PPO when TRL did. Learn from rewards with cw axolotl grpo, or with cw trl rlhf."
             raise FrameworkError(f"Axolotl has no training type {training_type}", hint)
         return str(training_type)
-
-
-def prepared(config: Config) -> str:
-    """The name of the folder for this config's prepared data: another one for other data, or for files that changed.
-
-    Axolotl tells prepared data apart by what a config says; files of other runs may have the same names.
-    """
-    groups = axolotl_keys.data()["groups"]
-    apart = {name for group in NOT_OF_THE_DATA for name in groups[group]["keys"]}
-    own = launch_schema().keys
-    said = {key: value for key, value in config.values.items() if key not in apart and key not in own}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
-    for path in sorted(set(_local_files(config))):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes() if path.stat().st_size < 1_000_000 else str(path.stat()[6:9]).encode())
-    return digest.hexdigest()[:16]
-
-
-def _local_files(config: Config) -> list[Path]:
-    """The files of datasets and templates that lie on this machine."""
-    names = [config.get("chat_template_jinja")]
-    for key in ("datasets", "test_datasets"):
-        for entry in config.get(key) or []:
-            listed = entry.get("data_files") or []
-            names += [entry.get("path"), entry.get("chat_template_jinja")]
-            names += listed if isinstance(listed, list) else [listed]
-            names += [item.partition(":")[0] for item in [entry.get("type")] if isinstance(item, str)]
-    found = (local_path(name, config.folder) for name in names if isinstance(name, str))
-    return [
-        file
-        for path in found
-        if path is not None
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.is_file()
-    ]
