@@ -56,8 +56,8 @@ class AxolotlFramework(BaseTrainingFramework):
         return [TrainingType(name) for name in kinds.TYPES]
 
     def get_schema(self, training_type: TrainingType) -> axolotl_keys.AxolotlSchema:
-        self._known(training_type)
-        return axolotl_keys.schema()
+        schema = axolotl_keys.schema()
+        return axolotl_keys.PreparingSchema(*schema) if self._known(training_type) == kinds.PREPROCESS else schema
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         gpus = keys.resources.gpu

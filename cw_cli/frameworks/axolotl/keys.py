@@ -12,7 +12,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.key import Key
 from cw_cli.core.paths import local_path
-from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.problems import KeyPath, Origin, Problem
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.axolotl import rules
@@ -52,6 +52,18 @@ class AxolotlSchema(Schema):
                 yield problem._replace(message=message, severity="warning")
             else:
                 yield problem
+
+
+class PreparingSchema(AxolotlSchema):
+    """The same keys for preparing data, which takes neither GPUs nor nodes, whatever the training takes."""
+
+    __slots__ = ()
+
+    def canonical(self, config: Config) -> tuple[Config, list[Problem]]:
+        config, problems = super().canonical(config)
+        for key, value in (("gpu", 0), ("nodes", 1)):
+            config = config.with_value((key,), value, Origin("cw, because preparing data takes no GPU"))
+        return config, problems
 
 
 @cache
