@@ -13,15 +13,15 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.splits import splits
 from cw_cli.frameworks.axolotl import rl
-from cw_cli.frameworks.axolotl.keys import data, foreign_plugins
+from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import FAMILIES, kind_of
 from cw_cli.frameworks.trl.files import missing
 
 Problems = Iterator[Problem]
 
 LOADERS = ("json", "csv", "parquet", "text", "arrow")
-CLOSED = {"dpo": "dpo", "ipo": "dpo", "simpo": "dpo", "kto": "kto"}
-"""The kinds for which Axolotl reads few keys of an entry and drops the rest, and the list of those keys."""
+READ_BY = {"dpo": "dpo", "ipo": "dpo", "simpo": "dpo", "kto": "kto"}
+"""Which list of keys Axolotl reads of an entry; every other kind has that of sft."""
 
 COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "alpaca": (("instruction",), ("output",)),
@@ -38,7 +38,8 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 def checks(config: Config) -> Problems:
     kind = kind_of(config)
-    if not config.get("datasets") and not config.get("pretraining_dataset"):
+    brought = foreign_plugins(config) or any(package_of(plugin) == "nemo_gym" for plugin in listed(config))
+    if not config.get("datasets") and not config.get("pretraining_dataset") and not brought:
         message = "there is no data to train on: datasets is missing"
         yield config.problem(("datasets",), message, "add `datasets: [{path: …, type: chat_template}]`")
     for key in ("datasets", "test_datasets"):
@@ -62,15 +63,13 @@ def _entry(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str) 
 
 
 def _dropped(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str) -> Problems:
-    if kind not in CLOSED:
-        return
-    read = data()["dataset_keys"][CLOSED[kind]]
+    read = data()["dataset_keys"][READ_BY.get(kind, "sft")]
     for key in entry:
         if key not in read and entry[key] is not None:
             message = f"Axolotl does not read {key} of a dataset for {kind}"
-            remedy = f"it reads {', '.join(read)}"
+            remedy = f"it reads {', '.join(read)}" if kind in READ_BY else "delete it"
             yield Problem(message, remedy, config.key_origin(*place, key), "warning")
-    if isinstance(entry.get("data_files"), str):
+    if kind in READ_BY and isinstance(entry.get("data_files"), str):
         message = f"data_files is a list for {kind}"
         yield config.problem((*place, "data_files"), message, f"write `data_files: [{entry['data_files']}]`")
 
@@ -84,6 +83,8 @@ def _type(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str) -
             yield config.problem(place, f"{place[0]}.{place[1]} has no type", remedy)
         return
     if not isinstance(given, str):
+        return
+    if given.startswith("axolotl."):
         return
     known = _types(family)
     if given.startswith("sharegpt"):

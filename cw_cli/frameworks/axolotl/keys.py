@@ -38,6 +38,11 @@ class AxolotlSchema(Schema):
             if config.has(name) and not config.get(name):
                 config = config.without((name,))
         config, problems = super().canonical(config)
+        for name in _fsdp1(config):
+            path = ("fsdp_config", name)
+            message = f"Axolotl does not read fsdp_config.{name}"
+            problems.append(Problem(message, "delete it", config.key_origin(*path), "warning"))
+            config = config.without(path)
         for path, value in named(config, CODE):
             if (file := python_beside(value, config.folder)) is not None:
                 config = config.with_value(path, file, config.origin(*path))
@@ -77,7 +82,7 @@ def data() -> Mapping[str, Any]:
 def schema() -> AxolotlSchema:
     text = (shipped("schemas") / "axolotl.json").read_text("utf-8")
     base = read_schema(text, "axolotl", rules.SUBJECT, rules.OVERLAY)
-    plugins = read_schema(text, "plugins", rules.SUBJECT, {})
+    plugins = read_schema(text, "plugins", rules.SUBJECT, rules.OVERLAY)
     keys = {**plugins.keys, **{name: key for name, key in base.keys.items() if name not in rules.REMOVED}}
     keys["fsdp_config"] = _with_prefixes(keys["fsdp_config"])
     return AxolotlSchema(
@@ -97,6 +102,12 @@ def _with_prefixes(key: Key) -> Key:
     assert key.keys is not None
     old = {f"fsdp_{name}": inner for name, inner in key.keys.items() if not name.startswith("fsdp_")}
     return key._replace(keys={**key.keys, **old, "version": key.keys["fsdp_version"]})
+
+
+def _fsdp1(config: Config) -> list[str]:
+    """Keys for the first FSDP that configs still hold."""
+    given = config.get("fsdp_config")
+    return [name for name in given if name.removeprefix("fsdp_") in rules.FSDP1] if isinstance(given, Mapping) else []
 
 
 def plugin_keys() -> Mapping[str, str]:

@@ -39,6 +39,7 @@ OVERLAY: Mapping[str, Mapping[str, Any]] = {
     "fsdp_version": {"enum": [1, 2, None]},
     "context_parallel_size": _AT_LEAST_1,
     "tensor_parallel_size": _AT_LEAST_1,
+    "kd_trainer": {"type": ["boolean", "number", "null"]},
     "large_head_attention": {"enum": ["auto", "sdpa", "triton_flash", None]},
 }
 
@@ -122,3 +123,6 @@ REFUSED: Mapping[str, str] = {
     "trainer_args": "Axolotl's keys stand at the top: write them there",
 }
 """Names that TRL and others use; Axolotl drops them without a word and trains with its defaults."""
+
+FSDP1 = ("sharding_strategy", "limit_all_gathers", "forward_prefetch", "backward_prefetch", "backward_prefetch_policy")
+"""Keys of `fsdp_config` that Axolotl drops; most configs for FSDP hold one of them, and none is missed."""

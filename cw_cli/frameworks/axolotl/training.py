@@ -172,7 +172,7 @@ def sharding(config: Config, gpus: int) -> Problems:
         product *= size
     if product > 1 and (gpus < product or gpus % product):
         key = next(iter(sizes))
-        message = f"{' times '.join(sizes)} is {product}, and the run has {gpus or 'no'} GPUs"
+        message = f"{' times '.join(sizes)} is {product}, and the run has {gpus or 'no'} GPU{'s' * (gpus != 1)}"
         yield config.problem((key,), message, f"ask for a multiple of {product} with `gpu:` and `nodes:`")
     if version and gpus < 2:
         message = "FSDP spreads a model over several GPUs, and this run has not got them"
