@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cw_cli.core.registry import FrameworkRegistry
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
@@ -26,10 +28,17 @@ def name_of(config: Path) -> str:
     return f"{config.parent.name}-{config.stem}" if config in EXAMPLES else config.stem
 
 
+def framework_of(config: Path) -> str:
+    """An example's folder, or for `cw init` the first part of its name, says which framework it is for."""
+    word = config.parent.name if config.parent.name != "init" else config.stem.partition("_")[0]
+    return word if config in EXAMPLES and word in ("axolotl",) else "trl"
+
+
 def type_of(config: Path) -> str:
     """A config of an example is called as the training type that it is for; others are for SFT."""
     word = config.stem.rpartition("_")[2]
-    return word if config in EXAMPLES and word in ("dpo", "kto", "reward", "rlhf") else "sft"
+    known = FrameworkRegistry().get(framework_of(config)).get_training_types()
+    return word if config in EXAMPLES and word in known else "sft"
 
 
 def flags_of(config: Path) -> list[str]:
@@ -41,7 +50,7 @@ def flags_of(config: Path) -> list[str]:
 
 
 def rendered(config: Path, home: Path) -> str:
-    command = ["trl", type_of(config), str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
+    command = [framework_of(config), type_of(config), str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
     environment = {**os.environ, "HOME": str(home), "KUBECONFIG": str(home / "none"), "LOGNAME": "ada"}
     for name in ("CW_SETTINGS", "XDG_CONFIG_HOME"):
         environment.pop(name, None)
