@@ -221,6 +221,14 @@ def test_rows_that_fit(entry: str, folder: Path) -> None:
     assert bool(said("sft", text, folder, 1)) is entry.endswith("sharegpt")
 
 
+def test_a_reward_model_wants_a_column_for_the_system(folder: Path) -> None:
+    (folder / "data.jsonl").write_text(json.dumps({"input": "x", "chosen": "y", "rejected": "z"}) + "\n")
+    entry = "{path: data.jsonl, type: bradley_terry.chat_template}"
+    text = f"base_model: owner/model\nlearning_rate: 1e-4\nreward_model: true\ndatasets: [{entry}]\n"
+    (found,) = said("reward", text, folder, 1)
+    assert found.remedy == "rename a column to system, or add it"
+
+
 def test_keys_of_a_plugin_from_elsewhere_are_only_mentioned(folder: Path) -> None:
     (found,) = said("sft", f"{BASE}plugins: [mine.plugin.Mine]\nmy_key: 1\n", folder, 1)
     assert (found.severity, found.message) == (
@@ -238,3 +246,9 @@ def test_empty_lines_of_old_configs_say_nothing(folder: Path) -> None:
     assert (
         said("sft", f"{BASE}s2_attention:\ndebug:\nevaluation_strategy:\nflash_attn_fuse_qkv: false\n", folder, 1) == []
     )
+
+
+def test_own_columns_are_for_some_kinds_only(folder: Path) -> None:
+    text = BASE.replace("type: alpaca", "type: {field_prompt: q}") + "rl: orpo\n"
+    (found,) = said("orpo", text, folder, 1)
+    assert found.message == "for orpo, a dataset's type is a name"

@@ -107,7 +107,7 @@ def of_example(name: str, folder: Path, **changes: Any) -> Path:
 
 @needs_axolotl
 def test_a_restart_goes_on_from_the_runs_newest_checkpoint(tmp_path: Path) -> None:
-    prepared, events = run("axolotl_preprocess", of_example("sft", tmp_path), "prepare")
+    _, events = run("axolotl_preprocess", of_example("sft", tmp_path), "prepare")
     assert events[-1]["prepared"] == str(tmp_path / "prepared" / "abc")
     first, events = run("axolotl_train", of_example("sft", tmp_path, max_steps=20, save_steps=10), "one")
     assert "starting from the beginning" in first and "Loading prepared dataset from disk" in first

@@ -23,10 +23,14 @@ LOADERS = ("json", "csv", "parquet", "text", "arrow")
 READ_BY = {"dpo": "dpo", "ipo": "dpo", "simpo": "dpo", "kto": "kto"}
 """Which list of keys Axolotl reads of an entry; every other kind has that of sft."""
 
+WITH_OWN_PROMPTS = ("sft", "pretrain", "dpo", "ipo", "simpo", "kto")
+"""The kinds for which a type may say which columns hold what."""
+
 COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "alpaca": (("instruction",), ("output",)),
     "chat_template": (("field_messages", "messages"),),
     "completion": (("field", "text"),),
+    "bradley_terry.chat_template": (("system",), ("input",), ("chosen",), ("rejected",)),
     "chat_template.default": (
         ("field_messages", "messages"),
         ("field_chosen", "chosen"),
@@ -82,9 +86,10 @@ def _type(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str) -
             remedy = "add `type: chat_template` for conversations, or an empty `type:` for rows that hold tokens"
             yield config.problem(place, f"{place[0]}.{place[1]} has no type", remedy)
         return
-    if not isinstance(given, str):
-        return
-    if given.startswith("axolotl."):
+    if isinstance(given, Mapping) and kind not in WITH_OWN_PROMPTS:
+        message = f"for {kind}, a dataset's type is a name"
+        yield config.problem(where, message, f"delete it where rows hold what {kind} wants, or {_some(_types(family))}")
+    if not isinstance(given, str) or given.startswith("axolotl."):
         return
     known = _types(family)
     if given.startswith("sharegpt"):
@@ -168,7 +173,7 @@ def _columns(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str
             (other for other in ("messages", "conversations", "conversation", "text") if other in rows.columns), None
         )
         message = f"{rows.path.name} has no column {column}; it has {', '.join(rows.columns)}"
-        remedy = f"add `{key}: {near}`" if key and near else f"rename a column to {column}"
+        remedy = f"add `{key}: {near}`" if key and near else f"rename a column to {column}, or add it"
         at = (*place, key) if key and entry.get(key) else place
         yield config.problem(at, message, remedy)
         return

@@ -24,6 +24,9 @@ FILES: tuple[KeyPath, ...] = (
     *axolotl_keys.CODE,
 )
 
+EXAMPLES = {"ipo": "dpo", "simpo": "dpo", "gdpo": "grpo", "preprocess": "sft"}
+"""Kinds whose example is that of another, but for the name."""
+
 
 class AxolotlFramework(BaseTrainingFramework):
     """Axolotl with its YAML."""
@@ -104,10 +107,13 @@ class AxolotlFramework(BaseTrainingFramework):
         return keys
 
     def example(self, training_type: TrainingType) -> str:
-        file = shipped("examples") / "init" / f"axolotl_{self._known(training_type)}.yaml"
+        found = self._known(training_type)
+        base = EXAMPLES.get(found, found)
+        file = shipped("examples") / "init" / f"axolotl_{base}.yaml"
         if not file.is_file():
-            file = file.with_name("axolotl_sft.yaml")
-        return file.read_text("utf-8")
+            return ""
+        text = file.read_text("utf-8")
+        return text.replace(f"axolotl {base} ", f"axolotl {found} ").replace(f"rl: {base}", f"rl: {found}")
 
     def _known(self, training_type: TrainingType) -> str:
         if training_type not in kinds.TYPES:

@@ -39,10 +39,9 @@ class AxolotlSchema(Schema):
                 config = config.without((name,))
         config, problems = super().canonical(config)
         for name in _fsdp1(config):
-            path = ("fsdp_config", name)
             message = f"Axolotl does not read fsdp_config.{name}"
-            problems.append(Problem(message, "delete it", config.key_origin(*path), "warning"))
-            config = config.without(path)
+            problems.append(Problem(message, "delete it", config.key_origin("fsdp_config", name), "warning"))
+            config = config.without(("fsdp_config", name))
         for path, value in named(config, CODE):
             if (file := python_beside(value, config.folder)) is not None:
                 config = config.with_value(path, file, config.origin(*path))
