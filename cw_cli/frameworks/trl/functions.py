@@ -8,14 +8,17 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cw_cli.core.problems import NOTHING, Origin, Problem
 from cw_cli.core.spelling import nearest
 
+SERVED = ("prompts", "completions")
+"""What a service gives to a function."""
 GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What TRL gives, beside the columns of the data."""
 MAX_BYTES = 1024 * 1024
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -75,8 +78,8 @@ def _names(tree: ast.Module) -> Iterator[str]:
             yield from (node.name for node in ast.walk(item) if isinstance(node, Definition))
 
 
-def uncallable(source: Source, name: str) -> Iterator[Problem]:
-    """Why TRL could not call the function `name` of this file."""
+def uncallable(source: Source, name: str, given: Sequence[str] = GIVEN) -> Iterator[Problem]:
+    """Why the function `name` of this file could not be called by TRL, or by a service, with the arguments `given`."""
     function = source.functions.get(name)
     if function is None:
         if not source.names & {name, "*"}:
@@ -88,9 +91,10 @@ def uncallable(source: Source, name: str) -> Iterator[Problem]:
     taken = {item.arg for item in (*function.args.args, *function.args.kwonlyargs)}
     if function.args.posonlyargs:
         first = function.args.posonlyargs[0].arg
-        yield Problem(f"{name} takes {first} by its place, and TRL names all that it gives", "delete the /", where)
-    elif function.args.kwarg is None and not set(GIVEN) <= taken:
-        message = f"{name} takes no further arguments, and TRL gives {', '.join(GIVEN)} and the data's columns"
+        yield Problem(f"{name} takes {first} by its place, and arguments are given by name", "delete the /", where)
+    elif function.args.kwarg is None and not set(given) <= taken:
+        more = " and the data's columns" if given is GIVEN else ""
+        message = f"{name} takes no further arguments, and is given {', '.join(given)}{more}"
         yield Problem(message, f"write `def {name}({_signature(function)}**columns)`", where)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -174,7 +174,7 @@ def _service(config: Config, reward: Reward) -> Problems:
                 yield config.problem((*reward.place, "url"), message, "write http://HOST:PORT")
 
 
-def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
+def _function(config: Config, place: KeyPath, file: str, name: str, given: Sequence[str] = functions.GIVEN) -> Problems:
     path = local_path(file, config.folder)
     if path is None:
         problem = missing(config, place, file)
@@ -185,7 +185,7 @@ def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
     if source.problem:
         yield source.problem
         return
-    yield from functions.uncallable(source, name)
+    yield from functions.uncallable(source, name, given)
     yield from functions.left_behind(source)
 
 
@@ -207,7 +207,7 @@ def is_function(name: str) -> bool:
 def served_function(config: Config, place: KeyPath, name: str) -> Problems:
     """What is wrong with a function that a service shall ask."""
     file, _, function = name.rpartition(":")
-    yield from _function(config, place, file, function)
+    yield from _function(config, place, file, function, functions.SERVED)
     path = local_path(file, config.folder)
     source = functions.read(path) if path else functions.Source(config.folder)
     if functions.waits(source, function):
