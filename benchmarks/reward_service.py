@@ -172,7 +172,8 @@ def main() -> None:
 
 def at_once(rounds: int, model: str, texts: list[str], servers: dict[str, str]) -> None:
     """How many texts a second, when there are many to score."""
-    from cw_train.reward_scorer import ModelScorer, ServiceSettings
+    from cw_train.reward_scorer import ModelScorer
+    from cw_train.rlhf_settings import ServiceSettings
 
     scorer = ModelScorer(model, ServiceSettings(), use_cpu=True)
     size = ServiceSettings().max_batch_size

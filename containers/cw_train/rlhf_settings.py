@@ -67,6 +67,10 @@ class ServiceSettings:
         "End plain texts with the end token, as TRL trains reward models; by default where the tokenizer does not.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = key("float32", "What the weights are kept in.")
+    token: bool = key(
+        False,
+        "On a cluster, answer only those that know a secret, which cw makes for the run as a Kubernetes Secret.",
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -101,6 +102,7 @@ class TRLFramework(BaseTrainingFramework):
             "recipe": f"trl_{self._known(training_type)}",
             "inference": online and inference.is_served(config),
             "reward": online and bool(config.get(rewards.SERVED)),
+            "token": secrets.token_urlsafe(24) if config.get(rewards.SERVICE, "token") else "",
         }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
