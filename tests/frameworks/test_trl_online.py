@@ -47,6 +47,9 @@ made = good
 
 def plain(completions, **columns):
     return []
+
+def two(prompts, completions):
+    return []
 """
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
@@ -122,7 +125,7 @@ def test_nothing_is_said_about_rewards_that_are_there(tmp_path: Path, entry: Any
         ({"mine.py:good": None}, "takes no settings"),
         ("mine.py", "names a file, and no function in it: write `mine.py:good`"),
         ("mine.py:god", "mine.py has no function god: did you mean good?"),
-        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain"),
+        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain, two"),
         ("mnie.py:good", "there is no mnie.py: did you mean mine.py?"),
         ("/no/where.py:good", "is not on this machine"),
         ("mine.py:closed", "write `def closed(completions, **columns)`"),
@@ -177,7 +180,8 @@ def test_any_file_can_be_looked_at(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mine.py:good", "good reads the column answer, and a served function gets prompts and completions alone"),
+        ("mine.py:good", "good reads answer, and a served function gets prompts and completions alone"),
+        ("mine.py:closed", "closed takes no further arguments, and gets prompts, completions: write"),
         ("mine.py:later", "later waits with async, which a service does not"),
         ("mine.py:god", "mine.py has no function god"),
         ("./writer", "is a LlamaForCausalLM"),
@@ -192,7 +196,7 @@ def test_what_is_said_about_a_served_reward(tmp_path: Path, name: str, words: st
     assert words in said([found])
 
 
-@pytest.mark.parametrize("name", ["mine.py:plain", "./moods", "owner/judge"])
+@pytest.mark.parametrize("name", ["mine.py:plain", "mine.py:two", "./moods", "owner/judge"])
 def test_rewards_that_can_be_served(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     model(tmp_path, "moods", architectures=["BertForSequenceClassification"], id2label={"0": "sad", "1": "glad"})

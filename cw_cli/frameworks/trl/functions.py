@@ -1,6 +1,7 @@
 """A reward function as its source says it: read, never run, because a check must not do what a file of the user's does.
 
-TRL calls a reward function by names only: with those of `GIVEN`, and with every column of the data but the prompt.
+TRL calls a reward function by names only: with those of `GIVEN`, and with every column of the data but the prompt. A
+service gives `SERVED` and nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cw_cli.core.problems import NOTHING, Origin, Problem
 from cw_cli.core.spelling import nearest
 
 GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+SERVED = ("prompts", "completions")
 MAX_BYTES = 1024 * 1024
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -75,8 +77,8 @@ def _names(tree: ast.Module) -> Iterator[str]:
             yield from (node.name for node in ast.walk(item) if isinstance(node, Definition))
 
 
-def uncallable(source: Source, name: str) -> Iterator[Problem]:
-    """Why TRL could not call the function `name` of this file."""
+def uncallable(source: Source, name: str, given: tuple[str, ...]) -> Iterator[Problem]:
+    """Why the function `name` of this file could not be called with what is `given` by name."""
     function = source.functions.get(name)
     if function is None:
         if not source.names & {name, "*"}:
@@ -88,9 +90,10 @@ def uncallable(source: Source, name: str) -> Iterator[Problem]:
     taken = {item.arg for item in (*function.args.args, *function.args.kwonlyargs)}
     if function.args.posonlyargs:
         first = function.args.posonlyargs[0].arg
-        yield Problem(f"{name} takes {first} by its place, and TRL names all that it gives", "delete the /", where)
-    elif function.args.kwarg is None and not set(GIVEN) <= taken:
-        message = f"{name} takes no further arguments, and TRL gives {', '.join(GIVEN)} and the data's columns"
+        yield Problem(f"{name} takes {first} by its place, and all that it gets has a name", "delete the /", where)
+    elif function.args.kwarg is None and not set(given) <= taken:
+        more = " and the data's columns" if given == GIVEN else ""
+        message = f"{name} takes no further arguments, and gets {', '.join(given)}{more}"
         yield Problem(message, f"write `def {name}({_signature(function)}**columns)`", where)
 
 
@@ -110,7 +113,7 @@ def _no_function(source: Source, name: str) -> Problem:
     return Problem(f"{source.path.name} has no function {name}", remedy, Origin(str(source.path)))
 
 
-def columns(source: Source, name: str) -> list[str]:
+def columns(source: Source, name: str, given: tuple[str, ...] = GIVEN) -> list[str]:
     """The columns of the data without which the function cannot be called."""
     function = source.functions.get(name)
     if function is None or function.decorator_list:
@@ -119,7 +122,7 @@ def columns(source: Source, name: str) -> list[str]:
     optional = {item.arg for item in args.args[len(args.args) - len(args.defaults) :]}
     optional |= {item.arg for item, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default}
     named = [item.arg for item in (*args.args, *args.kwonlyargs)]
-    return [item for item in named if item not in optional and item not in GIVEN]
+    return [item for item in named if item not in optional and item not in given]
 
 
 def waits(source: Source, name: str) -> bool:

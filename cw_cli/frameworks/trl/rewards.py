@@ -115,7 +115,7 @@ def _check(config: Config, reward: Reward) -> Problems:
             message = f"{name} needs the package math-verify in the image"
             yield config.problem(place, message, "numeric_answer and boxed_answer need none", warning=True)
     elif found := _FUNCTION.fullmatch(name):
-        yield from _function(config, place, found[1], found[2])
+        yield from _function(config, place, found[1], found[2], functions.GIVEN)
     elif name.endswith(".py"):
         path = local_path(name, config.folder)
         there = [item for item in functions.read(path).functions if item[0] != "_"] if path else []
@@ -174,7 +174,7 @@ def _service(config: Config, reward: Reward) -> Problems:
                 yield config.problem((*reward.place, "url"), message, "write http://HOST:PORT")
 
 
-def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
+def _function(config: Config, place: KeyPath, file: str, name: str, given: tuple[str, ...]) -> Problems:
     path = local_path(file, config.folder)
     if path is None:
         problem = missing(config, place, file)
@@ -185,7 +185,7 @@ def _function(config: Config, place: KeyPath, file: str, name: str) -> Problems:
     if source.problem:
         yield source.problem
         return
-    yield from functions.uncallable(source, name)
+    yield from functions.uncallable(source, name, given)
     yield from functions.left_behind(source)
 
 
@@ -207,13 +207,13 @@ def is_function(name: str) -> bool:
 def served_function(config: Config, place: KeyPath, name: str) -> Problems:
     """What is wrong with a function that a service shall ask."""
     file, _, function = name.rpartition(":")
-    yield from _function(config, place, file, function)
+    yield from _function(config, place, file, function, functions.SERVED)
     path = local_path(file, config.folder)
     source = functions.read(path) if path else functions.Source(config.folder)
     if functions.waits(source, function):
         yield config.problem(place, f"{function} waits with async, which a service does not", "write `def` alone")
-    for column in functions.columns(source, function):
-        message = f"{function} reads the column {column}, and a served function gets prompts and completions alone"
+    for column in functions.columns(source, function, functions.SERVED):
+        message = f"{function} reads {column}, and a served function gets prompts and completions alone"
         yield config.problem(place, message, f"write it without {column}, or for reward_funcs of `cw trl grpo`")
 
 
