@@ -55,6 +55,11 @@ class Settings:
     model_name: str = key("", "The causal language model to train: a folder or a name on the hub.")
     model_revision: str = key("main", "The model's branch, tag or commit on the hub.")
     reward_model: str | None = key(None, "The model that the reward service serves; the trainer only asks the service.")
+    reward_service: dict | None = key(  # noqa: RUF009 (a call to `field`, as above)
+        None,
+        "How the reward model is served: `label` (whose score counts), `function_to_apply` (none, sigmoid, softmax), "
+        "`max_length`, `append_eos`, `dtype`, `max_batch_size`, `max_wait_ms`, `max_queue`, `max_request_bytes`.",
+    )
     reward_timeout: float = key(
         600.0, "Seconds that the reward service may be out of reach before the run ends.", exclusiveMinimum=0
     )
@@ -262,7 +267,7 @@ def of_kind(value: Any, kind: Any) -> bool:
 def called(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a mapping"}
     return names.get(kind, "a list of texts")
 
 

@@ -21,18 +21,18 @@ RECIPES = Path(__file__).parents[2] / "containers" / "cw_train"
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
-def settings() -> types.ModuleType:
-    """The module that declares the recipe's settings; it needs nothing but Python."""
+def settings(name: str) -> types.ModuleType:
+    """A module of the recipes that declares settings; it needs nothing but Python."""
     sys.path.insert(0, str(RECIPES.parent))
     try:
-        return importlib.import_module("cw_train.rlhf_settings")
+        return importlib.import_module(f"cw_train.{name}")
     finally:
         sys.path.pop(0)
 
 
 def schema() -> dict[str, Any]:
     """The whole file as a value: the keys of PPO, which may stand in its block, and all others."""
-    module = settings()
+    module = settings("rlhf_settings")
     declared = {field.name: field for field in dataclasses.fields(module.Settings)}
     keys = specs(module.Settings)
     for name, field in declared.items():
@@ -40,6 +40,8 @@ def schema() -> dict[str, Any]:
         hint = typing.get_type_hints(module.Settings)[name]
         if typing.get_origin(hint) is typing.Literal:
             keys[name]["enum"] = list(typing.get_args(hint))
+    service = specs(settings("reward_scorer").ServiceSettings)
+    keys["reward_service"] |= {"properties": service, "additionalProperties": False}
     block = {name for name, field in declared.items() if field.metadata.get("block")}
     groups = {
         "rlhf": ("Reinforcement learning from a reward service", {k: v for k, v in keys.items() if k not in block}),

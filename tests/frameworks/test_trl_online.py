@@ -230,6 +230,19 @@ def test_functions_that_cannot_be_judged_are_left_alone(tmp_path: Path, text: st
     assert problems(tmp_path, {"reward_funcs": "odd.py:good"}) == []
 
 
+def test_how_a_reward_is_served(tmp_path: Path) -> None:
+    block = {"reward_service": {"label": "good", "max_length": 99}}
+    assert problems(tmp_path, {"reward_model": "owner/judge", **block}) == []
+    (found,) = problems(tmp_path, block)
+    assert "there is no reward_model to serve" in found.message
+    for kind in ("grpo", "rlhf"):
+        config = parse_config("reward_service: {lable: good, max_queue: many}\n", "x")
+        assert said([*schema(kind).check(config)]) == (
+            "reward_service has no key lable: did you mean label? | "
+            "reward_service.max_queue is the text 'many': write a whole number"
+        )
+
+
 def test_weights_are_one_for_each_reward(tmp_path: Path) -> None:
     two = {"reward_funcs": ["exact_match"], "reward_model_name_or_path": "owner/judge"}
     assert problems(tmp_path, {**two, "reward_weights": [1, 0.5]}) == []

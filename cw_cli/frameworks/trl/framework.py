@@ -140,6 +140,8 @@ def _schema(training_type: str) -> Schema:
     removed = rules.REMOVED | (rules.REMOVED_OF | online_rules.REMOVED_OF).get(training_type, {})
     schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay)
     own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
+    if own:
+        own[rewards.SERVICE] = rlhf.schema().keys[rewards.SERVICE]._replace(group=training_type)
     return schema._replace(
         keys={**schema.keys, **own},
         aliases=rules.ALIASES,

@@ -91,6 +91,10 @@ def checks(config: Config) -> Problems:
         if reward.place != (SERVED,) and not _known(reward.name) and _is_model(config, reward.name):
             message = f"TRL takes model_revision ({revision}) for the reward model {reward.name} too"
             yield config.problem(("model_revision",), message, f"write `{SERVED}: {reward.name}`", warning=True)
+    if config.get(SERVICE) and not config.get(SERVED):
+        message = f"{SERVICE} says how a reward is served, and there is no {SERVED} to serve"
+        remedy = f"add `{SERVED}:`, or write it under reward_funcs to ask a service that runs elsewhere"
+        yield config.problem((SERVICE,), message, remedy)
     weights = config.get("reward_weights")
     if isinstance(weights, list) and rewards and len(weights) != len(rewards):
         message = f"there are {len(weights)} reward_weights for {len(rewards)} rewards"
