@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cw_train import RefusedError
+from cw_train.accelerate_profile import take_profile
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
 from cw_train.progress import Progress, TellsCompletions
 
@@ -34,6 +35,7 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     os.environ.update({name: str(value) for name, value in values.pop("env", {}).items()})
     if values.setdefault("disable_tqdm", True):  # bars are for terminals; the progress lines replace them
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    take_profile(config, values)
     more: dict[str, Any] = {}  # what else the trainer takes
     if from_rewards:
         from cw_train.inference import use_inference
@@ -50,13 +52,19 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     from transformers import PrinterCallback, TrainerCallback, set_seed
     from trl import get_dataset, get_peft_config, get_quantization_config
 
-    # 2. The model's loading options: single keys first, `model_init_kwargs` over them.
-    training.model_init_kwargs = {
-        "revision": model.model_revision,
+    # 2. The model's loading options: single keys first, `model_init_kwargs` over them. A teacher is loaded likewise.
+    loading = {
         "trust_remote_code": training.trust_remote_code,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
-    } | (training.model_init_kwargs or {})
+    }
+    training.model_init_kwargs = {"revision": model.model_revision} | loading | (training.model_init_kwargs or {})
+    if kind == "Distillation":
+        if not training.teacher_model_name_or_path:
+            raise RefusedError(f"{config}: there is no teacher; set `teacher_model_name_or_path`")
+        more = {"teacher_model": training.teacher_model_name_or_path}
+        revision = {"revision": training.teacher_model_revision}
+        training.teacher_model_init_kwargs = revision | loading | (training.teacher_model_init_kwargs or {})
 
     # 3. The data: a mixture, or else one dataset. A mixture's `test_split_size` draws the split at random; every rank
     # and every restart must draw the same one. (The trainer seeds again, so nothing else depends on this.)
@@ -120,6 +128,9 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     progress.finish(training, trainer.state)
     if training.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
+    # Rank 0 may still be drawing. To wait lets gloo's threads drop their last tensors, for which they need
+    # Python's lock: where the group ends at once, both wait for each other for ever.
+    trainer.accelerator.wait_for_everyone()
     trainer.end()
 
 

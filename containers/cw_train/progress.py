@@ -213,6 +213,7 @@ class TellsCompletions(TellsRewards):
     columns = (
         *("reward_std", "frac_reward_zero_std", "entropy"),
         *("completions/mean_length", "completions/clipped_ratio"),
+        "sampling/importance_sampling_ratio/mean",  # of completions that vLLM wrote: 1 where it has the same weights
     )
 
     def training_row(self, state: Any, logs: dict[str, float]) -> dict[str, Any]:

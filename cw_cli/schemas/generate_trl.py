@@ -37,6 +37,7 @@ TYPES = {
     "dpo": ("Direct preference optimisation", "DPOConfig"),
     "kto": ("Kahneman-Tversky optimisation", "KTOConfig"),
     "reward": ("Reward model", "RewardConfig"),
+    "distillation": ("Distillation", "DistillationConfig"),
     "grpo": ("Group relative policy optimisation", "GRPOConfig"),
     "rloo": ("REINFORCE leave-one-out", "RLOOConfig"),
 }

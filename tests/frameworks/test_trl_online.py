@@ -50,6 +50,9 @@ def plain(completions, **columns):
 
 def two(prompts, completions):
     return []
+
+def counted(completion_ids, **columns):
+    return []
 """
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
@@ -125,7 +128,7 @@ def test_nothing_is_said_about_rewards_that_are_there(tmp_path: Path, entry: Any
         ({"mine.py:good": None}, "takes no settings"),
         ("mine.py", "names a file, and no function in it: write `mine.py:good`"),
         ("mine.py:god", "mine.py has no function god: did you mean good?"),
-        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain, two"),
+        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain, two, counted"),
         ("mnie.py:good", "there is no mnie.py: did you mean mine.py?"),
         ("/no/where.py:good", "is not on this machine"),
         ("mine.py:closed", "write `def closed(completions, **columns)`"),
@@ -181,7 +184,8 @@ def test_any_file_can_be_looked_at(tmp_path: Path, text: str) -> None:
     ("name", "words"),
     [
         ("mine.py:good", "good reads answer, and a served function gets prompts and completions alone"),
-        ("mine.py:closed", "closed takes no further arguments, and gets prompts, completions: write"),
+        ("mine.py:closed", "closed takes no further arguments, and is given prompts, completions: write"),
+        ("mine.py:counted", "counted reads completion_ids, and a served function gets prompts and completions alone"),
         ("mine.py:later", "later waits with async, which a service does not"),
         ("mine.py:god", "mine.py has no function god"),
         ("./writer", "is a LlamaForCausalLM"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cw_cli.frameworks.trl import online_rules, rules
+from cw_cli.frameworks.trl import accelerate, online_rules, rules
 from cw_cli.schemas.generate_trl import FILE
 
 DATA = json.loads(FILE.read_text(encoding="utf-8"))
@@ -29,7 +29,8 @@ def test_old_names_are_gone_and_new_ones_are_there():
         assert rename.new in KEYS
     assert not rules.REMOVED.keys() & KEYS.keys()
     assert not rules.ACCELERATE.keys() & KEYS.keys()
-    assert set(rules.ALIASES.values()) <= KEYS.keys()
+    assert set(rules.ALIASES.values()) <= KEYS.keys() | {accelerate.KEY}
+    assert accelerate.KEY not in KEYS
 
 
 def test_each_old_key_has_one_answer():

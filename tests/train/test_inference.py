@@ -60,18 +60,21 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     rows = [{"prompt": f"The {animal}"} for animal in ("fox", "owl", "cat", "dog")] * 4
     (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rewards.py").write_text(
+        "def letters(completions, **columns):\n    return [float(text.count('e')) for text in completions]\n"
+    )
     path = tmp_path / "config.yaml"
     path.write_text(f"""
 model_name_or_path: {MODEL}
 dataset_name: {tmp_path / "data"}
 output_dir: {tmp_path / "out"}
-reward_funcs: [{{keywords: {{words: [the, red]}}}}]
+reward_funcs: {tmp_path / "rewards.py"}:letters
 use_vllm: true
 vllm_tensor_parallel_size: 1
 per_device_train_batch_size: 4
 num_generations: 4
 max_completion_length: 8
-learning_rate: 1.0e-3
+learning_rate: 3.0e-2
 max_steps: 3
 logging_steps: 1
 save_strategy: "no"
@@ -227,4 +230,5 @@ def test_a_trainer_takes_its_completions_from_the_service(
         "packed": True,
     }
     rows = [json.loads(line) for line in (config.parent / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) == 3
+    ratios = [row["sampling/importance_sampling_ratio/mean"] for row in rows]
+    assert ratios == pytest.approx([1, 1, 1], abs=0.02)

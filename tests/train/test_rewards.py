@@ -265,8 +265,7 @@ def test_cosine_length_is_trls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Theirs judges with a package that is not here, so both are told what is right."""
     pytest.importorskip("trl")
     module = importlib.import_module("trl.rewards.accuracy_rewards")
-    equal = lambda said, right: [float(a == b) for a, b in zip(said, right, strict=True)]  # noqa: E731
-    monkeypatch.setattr(module, "accuracy_reward", equal)
+    monkeypatch.setattr(module, "accuracy_reward", lambda said, right: [float(item == right[0]) for item in said])
     lengths = ids(*range(0, 60, 3))
     said, right = ["a", "b"] * 10, ["a"] * 20
     theirs = module.get_cosine_scaled_reward(40, -2.0, -0.25, 0.1, 3.0)(said, right, lengths)

@@ -8,7 +8,7 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import files, hardware, losses, online, preferences, sources
+from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, online, preferences, sources
 
 Problems = Iterator[Problem]
 
@@ -19,6 +19,7 @@ def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, node
     own = online.checks(config, name, gpus, nodes) if name in online.TYPES else OWN[name](config)
     return [
         *hardware.checks(config, gpus, nodes),
+        *accelerate.checks(config, gpus, nodes),
         *intervals(config),
         *best_model(config),
         *schedule(config),
@@ -54,6 +55,7 @@ OWN: dict[str, Callable[[Config], Problems]] = {
     "dpo": dpo,
     "kto": kto,
     "reward": reward,
+    "distillation": distillation.checks,
 }
 """What a training type on a dataset asks beyond what all ask."""
 

@@ -17,11 +17,11 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import inference, online_rules, rewards, rlhf, rules
+from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
-FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward")))
+FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "distillation")))
 """Training types whose data is all there when they begin."""
 ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
 """Training types that write completions and learn from rewards for them."""
@@ -110,7 +110,11 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
-        keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        keys: list[KeyPath] = [
+            (name,) for name in (*single, "accelerator_config", "resume_from_checkpoint", accelerate.KEY)
+        ]
+        if training_type == distillation.DISTILLATION:
+            keys.append((distillation.TEACHER,))
         if training_type in ONLINE:
             keys += rewards.file_keys(config)
         for index, entry in enumerate(config.get("datasets") or []):
@@ -135,19 +139,19 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    overlay = (rules.OVERLAY_OF | online_rules.OVERLAY_OF).get(training_type, {})
+    overlay = rules.OVERLAY_OF | online_rules.OVERLAY_OF | {"distillation": distillation.OVERLAY}
+    removed = rules.REMOVED_OF | online_rules.REMOVED_OF | {"distillation": distillation.REMOVED}
     renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
-    removed = rules.REMOVED | (rules.REMOVED_OF | online_rules.REMOVED_OF).get(training_type, {})
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay)
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
     own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
     if own:
         own[rewards.SERVICE] = rlhf.schema().keys[rewards.SERVICE]._replace(group=training_type)
     return schema._replace(
-        keys={**schema.keys, **own},
+        keys={**schema.keys, **own, accelerate.KEY: Key.read(accelerate.KEY, accelerate.SPEC, "trainer")},
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
         renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},
-        removed=removed,
+        removed=rules.REMOVED | removed.get(training_type, {}),
         refused=rules.ACCELERATE,
         ignored=rules.IGNORED,
         renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},

@@ -1,7 +1,6 @@
 """A reward function as its source says it: read, never run, because a check must not do what a file of the user's does.
 
-TRL calls a reward function by names only: with those of `GIVEN`, and with every column of the data but the prompt. A
-service gives `SERVED` and nothing else.
+TRL calls a reward function by names only: with those of `GIVEN`, and with every column of the data but the prompt.
 """
 
 from __future__ import annotations
@@ -9,15 +8,17 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cw_cli.core.problems import NOTHING, Origin, Problem
 from cw_cli.core.spelling import nearest
 
-GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 SERVED = ("prompts", "completions")
+"""What a service gives to a function."""
+GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What TRL gives, beside the columns of the data."""
 MAX_BYTES = 1024 * 1024
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -77,8 +78,8 @@ def _names(tree: ast.Module) -> Iterator[str]:
             yield from (node.name for node in ast.walk(item) if isinstance(node, Definition))
 
 
-def uncallable(source: Source, name: str, given: tuple[str, ...]) -> Iterator[Problem]:
-    """Why the function `name` of this file could not be called with what is `given` by name."""
+def uncallable(source: Source, name: str, given: Sequence[str] = GIVEN) -> Iterator[Problem]:
+    """Why the function `name` of this file could not be called by TRL, or by a service, with the arguments `given`."""
     function = source.functions.get(name)
     if function is None:
         if not source.names & {name, "*"}:
@@ -90,10 +91,10 @@ def uncallable(source: Source, name: str, given: tuple[str, ...]) -> Iterator[Pr
     taken = {item.arg for item in (*function.args.args, *function.args.kwonlyargs)}
     if function.args.posonlyargs:
         first = function.args.posonlyargs[0].arg
-        yield Problem(f"{name} takes {first} by its place, and all that it gets has a name", "delete the /", where)
+        yield Problem(f"{name} takes {first} by its place, and arguments are given by name", "delete the /", where)
     elif function.args.kwarg is None and not set(given) <= taken:
-        more = " and the data's columns" if given == GIVEN else ""
-        message = f"{name} takes no further arguments, and gets {', '.join(given)}{more}"
+        more = " and the data's columns" if given is GIVEN else ""
+        message = f"{name} takes no further arguments, and is given {', '.join(given)}{more}"
         yield Problem(message, f"write `def {name}({_signature(function)}**columns)`", where)
 
 
@@ -113,8 +114,8 @@ def _no_function(source: Source, name: str) -> Problem:
     return Problem(f"{source.path.name} has no function {name}", remedy, Origin(str(source.path)))
 
 
-def columns(source: Source, name: str, given: tuple[str, ...] = GIVEN) -> list[str]:
-    """The columns of the data without which the function cannot be called."""
+def columns(source: Source, name: str, given: Sequence[str] = GIVEN) -> list[str]:
+    """What the function needs beside the arguments `given`: columns of the data."""
     function = source.functions.get(name)
     if function is None or function.decorator_list:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -119,7 +119,7 @@ def _check(config: Config, reward: Reward) -> Problems:
             message = f"{name} needs the package math-verify in the image"
             yield config.problem(place, message, "numeric_answer and boxed_answer need none", warning=True)
     elif found := _FUNCTION.fullmatch(name):
-        yield from _function(config, place, found[1], found[2], functions.GIVEN)
+        yield from _function(config, place, found[1], found[2])
     elif name.endswith(".py"):
         path = local_path(name, config.folder)
         there = [item for item in functions.read(path).functions if item[0] != "_"] if path else []
@@ -178,7 +178,7 @@ def _service(config: Config, reward: Reward) -> Problems:
                 yield config.problem((*reward.place, "url"), message, "write http://HOST:PORT")
 
 
-def _function(config: Config, place: KeyPath, file: str, name: str, given: tuple[str, ...]) -> Problems:
+def _function(config: Config, place: KeyPath, file: str, name: str, given: Sequence[str] = functions.GIVEN) -> Problems:
     path = local_path(file, config.folder)
     if path is None:
         problem = missing(config, place, file)

@@ -9,7 +9,12 @@ from typing import Any
 
 from cw_cli.core.schema import Renamed
 
-ALIASES = {"model_name": "model_name_or_path"}
+ALIASES = {
+    "model_name": "model_name_or_path",
+    # As TRL's and Accelerate's own command lines call it.
+    "accelerate_config": "accelerate",
+    "config_file": "accelerate",
+}
 
 BLOCKS = ("trainer_args",)
 
@@ -126,12 +131,10 @@ IGNORED = {
     "quiet": "it is an option of accelerate launch",
 }
 
-_SHARDING = "write `deepspeed: your-config.json`, or `fsdp: true` with `fsdp_config:`"
 _FSDP_PREFIXED = "write `fsdp: true` and put it into `fsdp_config:` without the prefix fsdp_"
 
 ACCELERATE = {
     # What `accelerate launch` would understand; each has a key of the trainer that means the same.
-    **dict.fromkeys(("accelerate_config", "config_file"), _SHARDING),
     **dict.fromkeys(
         (
             "use_deepspeed",
