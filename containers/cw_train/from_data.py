@@ -128,6 +128,9 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     progress.finish(training, trainer.state)
     if training.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
+    # Rank 0 may still be drawing. To wait lets gloo's threads drop their last tensors, for which they need
+    # Python's lock: where the group ends at once, both wait for each other for ever.
+    trainer.accelerator.wait_for_everyone()
     trainer.end()
 
 

@@ -43,6 +43,7 @@ def take_rewards(config: str, values: dict[str, Any]) -> list[Function | str]:
     Raises `RefusedError` when there are none, or one cannot be found.
     """
     served_one, model, wanted = (values.pop(key, None) for key in KEYS)
+    values.pop(SERVICE, None)  # for the one that serves
     entries = [*named([SERVICE] if served_one else []), *([(model, {})] if model else []), *named(wanted)]
     if not entries:
         raise RefusedError(f"{config}: there is no reward to learn from; set `reward_funcs`")

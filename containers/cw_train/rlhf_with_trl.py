@@ -110,6 +110,9 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
         trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     progress.finish(training, trainer.state)
+    # Rank 0 may still be drawing. To wait lets gloo's threads drop their last tensors, for which they need
+    # Python's lock: where the group ends at once, both wait for each other for ever.
+    trainer.accelerator.wait_for_everyone()
     trainer.end()
 
 

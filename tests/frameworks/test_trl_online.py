@@ -47,6 +47,12 @@ made = good
 
 def plain(completions, **columns):
     return []
+
+def two(prompts, completions):
+    return []
+
+def counted(completion_ids, **columns):
+    return []
 """
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the train extra is not installed")
@@ -122,7 +128,7 @@ def test_nothing_is_said_about_rewards_that_are_there(tmp_path: Path, entry: Any
         ({"mine.py:good": None}, "takes no settings"),
         ("mine.py", "names a file, and no function in it: write `mine.py:good`"),
         ("mine.py:god", "mine.py has no function god: did you mean good?"),
-        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain"),
+        ("mine.py:nothing_like_it", "it has good, later, closed, placed, all_of_it, plain, two, counted"),
         ("mnie.py:good", "there is no mnie.py: did you mean mine.py?"),
         ("/no/where.py:good", "is not on this machine"),
         ("mine.py:closed", "write `def closed(completions, **columns)`"),
@@ -177,7 +183,9 @@ def test_any_file_can_be_looked_at(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mine.py:good", "good reads the column answer, and a served function gets prompts and completions alone"),
+        ("mine.py:good", "good reads answer, and a served function gets prompts and completions alone"),
+        ("mine.py:closed", "closed takes no further arguments, and is given prompts, completions: write"),
+        ("mine.py:counted", "counted reads completion_ids, and a served function gets prompts and completions alone"),
         ("mine.py:later", "later waits with async, which a service does not"),
         ("mine.py:god", "mine.py has no function god"),
         ("./writer", "is a LlamaForCausalLM"),
@@ -192,7 +200,7 @@ def test_what_is_said_about_a_served_reward(tmp_path: Path, name: str, words: st
     assert words in said([found])
 
 
-@pytest.mark.parametrize("name", ["mine.py:plain", "./moods", "owner/judge"])
+@pytest.mark.parametrize("name", ["mine.py:plain", "mine.py:two", "./moods", "owner/judge"])
 def test_rewards_that_can_be_served(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     model(tmp_path, "moods", architectures=["BertForSequenceClassification"], id2label={"0": "sad", "1": "glad"})
@@ -224,6 +232,19 @@ def test_a_revision_is_taken_for_reward_models_too(tmp_path: Path) -> None:
 def test_functions_that_cannot_be_judged_are_left_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / "odd.py").write_text(text)
     assert problems(tmp_path, {"reward_funcs": "odd.py:good"}) == []
+
+
+def test_how_a_reward_is_served(tmp_path: Path) -> None:
+    block = {"reward_service": {"label": "good", "max_length": 99}}
+    assert problems(tmp_path, {"reward_model": "owner/judge", **block}) == []
+    (found,) = problems(tmp_path, block)
+    assert "there is no reward_model to serve" in found.message
+    for kind in ("grpo", "rlhf"):
+        config = parse_config("reward_service: {lable: good, max_queue: many}\n", "x")
+        assert said([*schema(kind).check(config)]) == (
+            "reward_service has no key lable: did you mean label? | "
+            "reward_service.max_queue is the text 'many': write a whole number"
+        )
 
 
 def test_weights_are_one_for_each_reward(tmp_path: Path) -> None:

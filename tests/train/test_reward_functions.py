@@ -57,7 +57,7 @@ def test_the_model_of_its_own_key_comes_first() -> None:
 
 def test_what_is_served_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARD_MODEL_URL", "http://reward:8000")
-    values = {"reward_funcs": "exact_match", "reward_model": "judge"}
+    values = {"reward_funcs": "exact_match", "reward_model": "judge", "reward_service": {"label": "good"}}
     served, own = take_rewards("here", values)
     assert not isinstance(served, str) and not isinstance(own, str)
     assert [served.__name__, own.__name__, values] == ["reward_service", "exact_match", {}]

@@ -146,6 +146,8 @@ def _schema(training_type: str) -> Schema:
     renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
     schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
     own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
+    if own:
+        own[rewards.SERVICE] = rlhf.schema().keys[rewards.SERVICE]._replace(group=training_type)
     return schema._replace(
         keys={**schema.keys, **own, accelerate.KEY: Key.read(accelerate.KEY, accelerate.SPEC, "trainer")},
         aliases=rules.ALIASES,

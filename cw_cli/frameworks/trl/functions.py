@@ -114,8 +114,8 @@ def _no_function(source: Source, name: str) -> Problem:
     return Problem(f"{source.path.name} has no function {name}", remedy, Origin(str(source.path)))
 
 
-def columns(source: Source, name: str) -> list[str]:
-    """The columns of the data without which the function cannot be called."""
+def columns(source: Source, name: str, given: Sequence[str] = GIVEN) -> list[str]:
+    """What the function needs beside the arguments `given`: columns of the data."""
     function = source.functions.get(name)
     if function is None or function.decorator_list:
         return []
@@ -123,7 +123,7 @@ def columns(source: Source, name: str) -> list[str]:
     optional = {item.arg for item in args.args[len(args.args) - len(args.defaults) :]}
     optional |= {item.arg for item, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default}
     named = [item.arg for item in (*args.args, *args.kwonlyargs)]
-    return [item for item in named if item not in optional and item not in GIVEN]
+    return [item for item in named if item not in optional and item not in given]
 
 
 def waits(source: Source, name: str) -> bool:

@@ -91,6 +91,10 @@ def checks(config: Config) -> Problems:
         if reward.place != (SERVED,) and not _known(reward.name) and _is_model(config, reward.name):
             message = f"TRL takes model_revision ({revision}) for the reward model {reward.name} too"
             yield config.problem(("model_revision",), message, f"write `{SERVED}: {reward.name}`", warning=True)
+    if config.get(SERVICE) and not config.get(SERVED):
+        message = f"{SERVICE} says how a reward is served, and there is no {SERVED} to serve"
+        remedy = f"add `{SERVED}:`, or write it under reward_funcs to ask a service that runs elsewhere"
+        yield config.problem((SERVICE,), message, remedy)
     weights = config.get("reward_weights")
     if isinstance(weights, list) and rewards and len(weights) != len(rewards):
         message = f"there are {len(weights)} reward_weights for {len(rewards)} rewards"
@@ -212,8 +216,8 @@ def served_function(config: Config, place: KeyPath, name: str) -> Problems:
     source = functions.read(path) if path else functions.Source(config.folder)
     if functions.waits(source, function):
         yield config.problem(place, f"{function} waits with async, which a service does not", "write `def` alone")
-    for column in functions.columns(source, function):
-        message = f"{function} reads the column {column}, and a served function gets prompts and completions alone"
+    for column in functions.columns(source, function, functions.SERVED):
+        message = f"{function} reads {column}, and a served function gets prompts and completions alone"
         yield config.problem(place, message, f"write it without {column}, or for reward_funcs of `cw trl grpo`")
 
 
