@@ -1,9 +1,10 @@
 """How long a command takes to start and how much memory it needs, beside other launchers, measured in one go.
 
-    python benchmarks/startup.py [--runs 11] [--torchx PATH] [--kubectl PATH]
+    python benchmarks/startup.py [--runs 11] [--plugins 10] [--torchx PATH] [--kubectl PATH]
 
 Each figure is the median of several runs. The commands take turns, so that a machine that slows down slows them all.
-torchx and kubectl are measured where they are installed; what is missing is said.
+torchx and kubectl are measured where they are installed; what is missing is said. With --plugins, the user has so many
+plugins, copies of the example that is a folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CONFIG = Path(__file__).resolve().parents[1] / "examples" / "quickstart" / "sft.yaml"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+CONFIG = EXAMPLES / "quickstart" / "sft.yaml"
+PLUGIN = EXAMPLES / "plugin-folder" / "my_trl_plugin"
 
 # A process starts with the peak memory of the one that forked it, so a small one does.
 STOPWATCH = """
@@ -82,6 +85,12 @@ def commands(torchx: str | None, kubectl: str | None) -> list[Measured]:
     return found
 
 
+def install(folder: Path, name: str) -> None:
+    shutil.copytree(PLUGIN, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (folder / "__init__.py").read_text("utf-8")
+    (folder / "__init__.py").write_text(code.replace("trl-plugin", name), "utf-8")
+
+
 def table(measured: list[Measured]) -> str:
     bare = measured[0]
     rows = [("", "median", "fastest", "memory", "time", "memory"), ("", "", "", "", "/ python", "/ python")]
@@ -112,10 +121,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="runs of each command")
     parser.add_argument("--torchx", default=shutil.which("torchx"), help="path of torchx")
     parser.add_argument("--kubectl", default=shutil.which("kubectl"), help="path of kubectl")
+    parser.add_argument("--plugins", type=int, default=0, help="plugins that the user has")
     chosen = parser.parse_args()
     measured = commands(chosen.torchx, chosen.kubectl)
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "train.py").touch()
+        for number in range(chosen.plugins):
+            install(Path(home) / ".cw-cli" / "plugins" / f"plugin_{number}", f"plugin-{number}")
         # Compiled modules are kept, as they are wherever somebody has installed cw.
         dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "CW_SETTINGS")
         environment = {
@@ -133,7 +145,7 @@ def main() -> None:
                     each.seconds.clear()
                     each.peaks.clear()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{chosen.runs} runs each, taking turns; {os.cpu_count()} processors{load}\n")
+    print(f"{chosen.runs} runs each, taking turns; {os.cpu_count()} processors{load}, {chosen.plugins} plugins\n")
     print(table(measured))
     for name, path in (("torchx", chosen.torchx), ("kubectl", chosen.kubectl)):
         if not path:

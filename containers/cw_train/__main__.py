@@ -14,7 +14,11 @@ from cw_train import GaveUpError, Preempted, RefusedError
 from cw_train.guard import tell_guard
 from cw_train.progress import announce
 
-RECIPES = ("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_distillation", "trl_rlhf", "serve_reward")
+RECIPES = (
+    *("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_distillation", "trl_grpo", "trl_rloo", "trl_rlhf"),
+    *("serve_reward", "serve_vllm"),
+    *("axolotl_train", "axolotl_preprocess", "axolotl_vllm"),
+)
 # each is a module of this package with `main(config: str) -> None`
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

@@ -1,4 +1,4 @@
-"""Training on a fixed dataset with one of TRL's trainers: SFT, DPO, KTO or a reward model.
+"""Training with one of TRL's trainers: SFT, DPO, KTO and reward models on a dataset, GRPO and RLOO from rewards.
 
 TRL's own scripts for these differ in the trainer and in nothing else, and so do the recipes that call this file. The
 config is TRL's own flat YAML, and the training is TRL's own: on the same config the losses are those of
@@ -19,11 +19,12 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.accelerate_profile import take_profile
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
-from cw_train.progress import Progress
+from cw_train.progress import Progress, TellsCompletions
 
 
-def train(config: str, kind: str) -> None:
-    """Train what `config` says with TRL's `<kind>Trainer`, whose settings are a `<kind>Config`.
+def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
+    """Train what `config` says with TRL's `<kind>Trainer`, whose settings are a `<kind>Config`. With `from_rewards` the
+    data are prompts, and `reward_funcs` says what completions are worth.
 
     Raises `RefusedError` with one sentence when the config cannot be used.
     """
@@ -36,6 +37,14 @@ def train(config: str, kind: str) -> None:
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     take_profile(config, values)
     more: dict[str, Any] = {}  # what else the trainer takes
+    if from_rewards:
+        from cw_train.inference import use_inference
+        from cw_train.reward_functions import take_rewards
+
+        use_inference(values)
+        more = {"reward_funcs": take_rewards(config, values)}
+        # TRL switches checkpointing off while it generates, by the old names; the user cannot help it.
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
     script, training, model, mixture = parse(config, values, kind)
 
     import trl
@@ -79,7 +88,7 @@ def train(config: str, kind: str) -> None:
         print(sentence, flush=True)
 
     # 5. The trainer, with two callbacks of ours.
-    class TellsProgress(Progress, TrainerCallback):
+    class TellsProgress(TellsCompletions if from_rewards else Progress, TrainerCallback):
         pass
 
     class KeepsCheckpoints(Checkpoints, TrainerCallback):

@@ -43,8 +43,8 @@ class FunctionScorer:
         return found
 
 
-def load_function(name: str) -> Callable[..., Any]:
-    """The function that `name` means; raises `RefusedError` when there is none."""
+def load_function(name: str, key: str = "reward_model") -> Callable[..., Any]:
+    """The function that `name` means; raises `RefusedError` when there is none. `key` is where the config says it."""
     where, _, function = name.rpartition(":")
     try:
         if where.endswith(".py"):
@@ -57,7 +57,7 @@ def load_function(name: str) -> Callable[..., Any]:
             module = importlib.import_module(where)
         found: Callable[..., Any] = getattr(module, function)
     except (ImportError, OSError, AttributeError) as problem:
-        raise RefusedError(f"reward_model: {name} cannot be used: {problem}") from problem
+        raise RefusedError(f"{key}: {name} cannot be used: {problem}") from problem
     return found
 
 

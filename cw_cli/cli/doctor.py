@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from cw_cli.cli.errors import show_problem
 from cw_cli.cli.launch import typed_overrides
 from cw_cli.cli.options import Context, Local, Namespace, Output, Overrides
 from cw_cli.core.exceptions import ConfigError, UsageError
-from cw_cli.core.registry import BUILT_IN, FrameworkRegistry
+from cw_cli.core.registry import FrameworkRegistry
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -34,7 +34,12 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
         words = ctx.meta.get("words", ())
         known = FrameworkRegistry().names()
         named = [pair for pair in itertools.pairwise(words) if pair[0] in known]
-        framework, training_type = find_framework(*_kind(named[0] if named else ()))
+        files = [word for word in words if Path(word).is_file()]
+        if not named and not files:
+            raise UsageError(
+                "a key of a config is set, and no config is named", "Write cw doctor config.yaml --key value."
+            )
+        framework, training_type = find_framework(*(named[0] if named else _likely(files[0])))
         schema: Schema | None = framework.get_schema(training_type)
         return schema
 
@@ -64,9 +69,12 @@ def command(
     given = words or []
     if len(given) not in (0, 1, 3):
         raise UsageError(f"{' '.join(given)} is not a config", "Write cw doctor, or cw doctor trl sft config.yaml.")
-    plan, invalid = _plan(ctx, given, typed_overrides(ctx, set_), local, namespace) if given else (None, None)
+    kind = (given[0], given[1]) if given[1:] else _likely(given[0]) if given else None
+    plan, invalid = (
+        _plan(ctx, kind, Path(given[-1]), typed_overrides(ctx, set_), local, namespace) if kind else (None, None)
+    )
     findings = []
-    for finding in _examine(plan, local, context, namespace):
+    for finding in [*_taken_for(kind, given), *_examine(plan, local, context, namespace)]:
         findings.append(finding)
         if output is None:
             _print(finding)
@@ -85,30 +93,39 @@ def command(
     raise typer.Exit(int(any(finding.level == "problem" for finding in findings)))
 
 
-def _kind(words: Sequence[str]) -> tuple[str, str]:
-    """Framework and type as they were typed, or the only ones that there are."""
-    if words:
-        return words[0], words[1]
-    kinds = [(name, kind) for name, entry in BUILT_IN.items() for kind in entry.types]
-    if len(kinds) != 1:
-        raise UsageError("what trains this config is not said", f"Write cw doctor {' '.join(kinds[0])} config.yaml.")
-    return kinds[0]
-
-
 def _plan(
-    ctx: typer.Context, words: list[str], overrides: list[Override], local: bool, namespace: str | None
+    ctx: typer.Context,
+    kind: tuple[str, str],
+    config: Path,
+    overrides: list[Override],
+    local: bool,
+    namespace: str | None,
 ) -> tuple[Plan | None, ConfigError | None]:
     """The plan, or everything that is wrong with the config."""
     from cw_cli import api
 
     target = "local" if local else None
     try:
-        plan = api.plan(
-            *_kind(words[:-1]), Path(words[-1]), overrides, target=target, namespace=namespace, flags=ctx.meta["flags"]
-        )
+        plan = api.plan(*kind, config, overrides, target=target, namespace=namespace, flags=ctx.meta["flags"])
         return plan, None
     except ConfigError as error:
         return None, error
+
+
+def _likely(config: str) -> tuple[str, str]:
+    # The list of verbs and `--help` need no YAML.
+    from cw_cli.core.guess import likely_kind
+
+    return likely_kind(Path(config))
+
+
+def _taken_for(kind: tuple[str, str] | None, given: list[str]) -> Iterator[Finding]:
+    """What a config that came alone was taken for."""
+    from cw_cli.targets.kubernetes.findings import ok
+
+    if kind is not None and len(given) == 1:
+        name, training_type = kind
+        yield ok("config", f"{given[0]} is taken for one of `cw {name} {training_type}`, which knows most of its keys")
 
 
 def _examine(plan: Plan | None, local: bool, context: str | None, namespace: str | None) -> Iterator[Finding]:

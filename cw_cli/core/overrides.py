@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
@@ -28,13 +28,20 @@ def apply(
 ) -> tuple[Config, list[Problem]]:
     """The config with the overrides laid over it, later ones last.
 
-    A key is cw's (`own`) or the framework's (`theirs`); without a framework schema any key is taken. `flags` are
-    other flags that an unknown key may have been meant to be.
+    A key is cw's (`own`) or the framework's (`theirs`). Without a framework schema any key is taken, and one that
+    stands in a block of the config is meant there. `flags` are other flags that an unknown key may have been meant to
+    be.
     """
     problems: list[Problem] = []
     for override in overrides:
         origin = Origin(override.flag)
         head, *rest = override.key.split(".")
+        if theirs is None and not rest and head not in own.keys:
+            blocks = [name for name in _blocks_with(config, head) if name not in own.keys]
+            if len(blocks) > 1:
+                problems.append(_ambiguous(head, blocks, origin))
+                continue
+            head, rest = (blocks[0], [head]) if blocks else (head, rest)
         schema = own if head in own.keys or theirs is None else theirs
         if rest and head in schema.blocks:
             head, rest = rest[0], rest[1:]
@@ -45,6 +52,18 @@ def apply(
         value = typed(override.text, _key_at(schema, head, rest))
         config = schema.override(config, head, path, value, origin._replace(written=override.text))
     return config, problems
+
+
+def _blocks_with(config: Config, key: str) -> list[str]:
+    """The blocks of a config that hold `key`, if the config's top does not."""
+    if config.has(key):
+        return []
+    return [name for name, value in config.values.items() if isinstance(value, Mapping) and key in value]
+
+
+def _ambiguous(key: str, blocks: Sequence[str], origin: Origin) -> Problem:
+    message = f"{key} stands in {', '.join(blocks[:-1])} and in {blocks[-1]}"
+    return Problem(message, f"write --set {blocks[0]}.{key}=…, or another of them", origin)
 
 
 def _key_at(schema: Schema, head: str, rest: Sequence[str]) -> Key | None:

@@ -25,9 +25,14 @@ def restricted(cluster: Cluster, namespace: str) -> str:
 @pytest.mark.parametrize("flags", [(), ("--nodes", "2", "--gpu", "8", "--queue", "team")], ids=["plain", "nodes"])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_object_is_accepted(
-    restricted: str, cw: Callable[..., Run], kube: Callable[..., Any], config: Path, flags: tuple[str, ...]
+    restricted: str,
+    cw: Callable[..., Run],
+    kube: Callable[..., Any],
+    words_of: Callable[[Path], list[str]],
+    config: Path,
+    flags: tuple[str, ...],
 ) -> None:
-    shown = cw("trl", "sft", str(config), "--image", SHELL, "--dry-run", *flags)
+    shown = cw(*words_of(config), str(config), "--image", SHELL, "--dry-run", *flags)
     assert shown.code == 0, shown.err
     kube("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=shown.out)
     # A Job is taken whatever its pods are; only a pod of its own is refused.

@@ -76,7 +76,8 @@ def test_a_policy_is_trained_against_a_served_reward(
     began = time.monotonic()
     until(lambda: kube("get", "deployments", "-o", "name") == "", 30)
     print(f"services gone {time.monotonic() - began:.0f} s after the end was seen")
-    assert "step" in cw("logs", run).out
+    described = json.loads(cw("describe", run, "-o", "json").out)
+    assert described["outcome"]["steps"] == 4 and described["outcome"]["last_reward"] is not None
 
 
 def test_services_stay_for_those_that_use_them(

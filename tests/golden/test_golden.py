@@ -11,11 +11,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+WordsOf = Callable[[Path], list[str]]
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
@@ -26,12 +28,6 @@ def name_of(config: Path) -> str:
     return f"{config.parent.name}-{config.stem}" if config in EXAMPLES else config.stem
 
 
-def type_of(config: Path) -> str:
-    """A config of an example is called as the training type that it is for; others are for SFT."""
-    word = config.stem.rpartition("_")[2]
-    return word if config in EXAMPLES and word in ("dpo", "kto", "reward", "distillation", "rlhf") else "sft"
-
-
 def flags_of(config: Path) -> list[str]:
     """The flags of the command in the first line of the example's README, where it says more than where to run."""
     readme = config.parent / "README.md"
@@ -40,8 +36,8 @@ def flags_of(config: Path) -> list[str]:
     return [word for word in rest.split() if word != "--local"] if found else []
 
 
-def rendered(config: Path, home: Path) -> str:
-    command = ["trl", type_of(config), str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
+def rendered(config: Path, words: list[str], home: Path) -> str:
+    command = [*words, str(config.relative_to(ROOT)), *flags_of(config), "--dry-run"]
     environment = {**os.environ, "HOME": str(home), "KUBECONFIG": str(home / "none"), "LOGNAME": "ada"}
     for name in ("CW_SETTINGS", "XDG_CONFIG_HOME"):
         environment.pop(name, None)
@@ -70,8 +66,8 @@ def _digest(match: re.Match[str]) -> str:
 
 
 @pytest.mark.parametrize("config", [*EXAMPLES, *OURS], ids=name_of)
-def test_an_example_renders_as_before(config: Path, tmp_path: Path) -> None:
-    text = steady(rendered(config, tmp_path))
+def test_an_example_renders_as_before(config: Path, words_of: WordsOf, tmp_path: Path) -> None:
+    text = steady(rendered(config, words_of(config), tmp_path))
     golden = HERE / f"{name_of(config)}.yaml"
     if os.environ.get("CW_UPDATE_GOLDEN"):
         golden.write_text(text, "utf-8")
@@ -80,8 +76,9 @@ def test_an_example_renders_as_before(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=name_of)
-def test_rendering_twice_gives_the_same(config: Path, tmp_path: Path) -> None:
-    assert steady(rendered(config, tmp_path)) == steady(rendered(config, tmp_path))
+def test_rendering_twice_gives_the_same(config: Path, words_of: WordsOf, tmp_path: Path) -> None:
+    words = words_of(config)
+    assert steady(rendered(config, words, tmp_path)) == steady(rendered(config, words, tmp_path))
 
 
 def test_no_golden_file_is_left_over() -> None:

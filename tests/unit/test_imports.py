@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,20 @@ memory = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 1024 if st
 print(json.dumps({"code": result.exit_code, "output": result.output, "modules": sorted(sys.modules), "mb": memory}))
 """
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("kubernetes", "pydantic", "rich", "torch", "transformers", "trl", "datasets", "numpy", "requests")
+
+
+def probe(command: list[str], home: Path) -> dict[str, Any]:
+    """What a command imported, printed and needed in the home of somebody who has nothing else."""
+    environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *command], cwd=home, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    assert seen["code"] == 0, seen["output"]
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -45,16 +60,25 @@ def test_a_command_imports_only_what_it_needs(
     command: list[str], never: tuple[str, ...], megabytes: int, tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(BASE)
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-    probe = subprocess.run(
-        [sys.executable, "-c", PROBE, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert probe.returncode == 0, probe.stderr
-    seen = json.loads(probe.stdout)
-    assert seen["code"] == 0, seen["output"]
+    seen = probe(command, tmp_path)
     loaded = {name for name in seen["modules"] for heavy in never if name == heavy or name.startswith(f"{heavy}.")}
     assert loaded == set()
     assert seen["mb"] < megabytes
+
+
+@pytest.mark.parametrize("command", [["--help"], ["trl", "sft", "--help"], ["list"]], ids=" ".join)
+def test_ten_plugins_are_not_imported_to_be_listed(command: list[str], tmp_path: Path) -> None:
+    plugin = ROOT / "examples" / "plugin-folder" / "my_trl_plugin"
+    for number in range(10):
+        folder = tmp_path / ".cw-cli" / "plugins" / f"plugin_{number}"
+        shutil.copytree(plugin, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        code = (folder / "__init__.py").read_text()
+        (folder / "__init__.py").write_text(f"import statistics\n{code.replace('trl-plugin', f'plugin-{number}')}")
+    for _ in range(2):  # the second time from what was noted at the first
+        seen = probe(command, tmp_path)
+        assert not {"statistics", "cw_cli.frameworks.trl", *HEAVY, "jinja2", "yaml"} & set(seen["modules"])
+        assert seen["mb"] < 40
+    assert command != ["--help"] or all(f"plugin-{number}" in seen["output"] for number in range(10))
 
 
 def test_the_package_itself_imports_nothing_of_its_own() -> None:

@@ -11,13 +11,36 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cw_cli.cli.arguments import LAUNCH_KEYS, OverridingCommand
-from cw_cli.core.overrides import Override
+from cw_cli.core.config import parse_config
+from cw_cli.core.launch_keys import launch_schema
+from cw_cli.core.overrides import Override, apply
 
 from .lab import BASE, checked, only_problem, patient, problems, trl
 
 
 def config(text: str, *overrides: str) -> dict[str, Any]:
     return checked(BASE + text, *overrides).data()
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("args: {steps: 1}", {"args": {"steps": 5}}),
+        ("steps: 2\nargs: {steps: 1}", {"steps": 5, "args": {"steps": 1}}),
+        ("args: {other: 1}", {"args": {"other": 1}, "steps": 5}),
+        ("env: {steps: 1}", {"env": {"steps": 1}, "steps": 5}),
+    ],
+)
+def test_without_a_schema_a_key_is_meant_where_it_stands(text: str, values: dict[str, Any]) -> None:
+    found, problems = apply(parse_config(text, "c.yaml"), [Override("steps", "5", "--steps 5")], launch_schema(), None)
+    assert not problems and found.values == values
+
+
+def test_without_a_schema_two_places_are_a_question() -> None:
+    given = parse_config("a: {steps: 1}\nb: {steps: 1}", "c.yaml")
+    found, (problem,) = apply(given, [Override("steps", "5", "--steps 5")], launch_schema(), None)
+    assert problem.message == "steps stands in a and in b" and "--set a.steps=" in problem.remedy
+    assert found.values == given.values
 
 
 @pytest.mark.parametrize(

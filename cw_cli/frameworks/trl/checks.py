@@ -8,13 +8,15 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, preferences, sources
+from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, online, preferences, sources
 
 Problems = Iterator[Problem]
 
 
 def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, nodes: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
+    name = str(training_type)
+    own = online.checks(config, name, gpus, nodes) if name in online.TYPES else OWN[name](config)
     return [
         *hardware.checks(config, gpus, nodes),
         *accelerate.checks(config, gpus, nodes),
@@ -24,7 +26,7 @@ def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, node
         *resuming(config),
         *secrets(config),
         *files.checks(config),
-        *OWN[str(training_type)](config),
+        *own,
     ]
 
 
@@ -55,7 +57,7 @@ OWN: dict[str, Callable[[Config], Problems]] = {
     "reward": reward,
     "distillation": distillation.checks,
 }
-"""What one training type asks beyond what all ask."""
+"""What a training type on a dataset asks beyond what all ask."""
 
 
 def intervals(config: Config) -> Problems:

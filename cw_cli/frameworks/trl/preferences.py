@@ -22,6 +22,8 @@ ELSEWHERE = {
     "completion": ("response", "output", "answer"),
     "label": ("labels", "preference", "thumbs_up"),
     "prompt": ("question", "instruction", "input", "query"),
+    "answer": ("solution", "ground_truth", "target", "final_answer"),
+    "solution": ("answer", "ground_truth", "target"),
 }
 """Names that other tools give to these columns."""
 
@@ -56,19 +58,20 @@ def _columns(config: Config, found: Sequence[Source], *wanted: tuple[str, ...]) 
         there = [name for name in rows.columns if source.columns is None or name in source.columns]
         columns = next((columns for columns in wanted if set(columns) <= set(there)), None)
         if columns is None:
-            yield _missing(config, source, there, wanted[0], files[0].name if files else "")
+            yield lacking(config, source, there, wanted[0], files[0].name if files else "")
             continue
         yield from _said(config, source, rows, [name for name in ("prompt", *columns) if name in there])
         if columns == LABELLED:
             yield from _labels(config, source, rows)
 
 
-def _missing(config: Config, source: Source, there: list[str], wanted: tuple[str, ...], file: str) -> Problem:
+def lacking(config: Config, source: Source, there: list[str], wanted: tuple[str, ...], file: str) -> Problem:
+    """The problem of columns that are not there, with those that may be meant."""
     lacking = [name for name in wanted if name not in there]
     renames = {
         name: other
         for name in lacking
-        if (other := next((item for item in ELSEWHERE[name] if item in there), None) or nearest(name, there))
+        if (other := next((item for item in ELSEWHERE.get(name, ()) if item in there), None) or nearest(name, there))
     }
     message = f"{file}: the data has {', '.join(there) or 'no columns'}, and lacks {', '.join(lacking)}"
     rename = ", ".join(f"{other} to {name}" for name, other in renames.items())

@@ -1,11 +1,9 @@
-"""A plugin for cw: `cw lora train CONFIG` and `cw lora merge CONFIG`."""
+"""A plugin for cw: `cw lora train CONFIG`, `cw lora distill CONFIG` and `cw lora merge CONFIG`."""
 
 from __future__ import annotations
 
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.plugins import FrameworkPlugin
-
-TRAIN, MERGE = TrainingType("train"), TrainingType("merge")
 
 
 class LoRAPlugin(FrameworkPlugin):
@@ -19,7 +17,7 @@ class LoRAPlugin(FrameworkPlugin):
         return LoRAFramework
 
     def get_supported_training_types(self):
-        return [TrainingType("train"), TrainingType("merge")]
+        return [TrainingType("train"), TrainingType("distill"), TrainingType("merge")]
 
 
 def get_plugin() -> LoRAPlugin:

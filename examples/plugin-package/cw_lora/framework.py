@@ -15,7 +15,9 @@ from cw_cli.core.resources import Resources
 from cw_lora.lora_recipe import settings
 
 HERE = Path(__file__).parent
-SETTINGS = {"train": settings.Train, "merge": settings.Merge}
+SETTINGS = {"train": settings.Train, "distill": settings.Distill, "merge": settings.Merge}
+PATHS = ("model", "data", "adapter", "teacher")
+"""Keys that name files and folders."""
 
 
 class LoRAFramework(BaseTrainingFramework):
@@ -36,7 +38,9 @@ class LoRAFramework(BaseTrainingFramework):
         return f"lora-{training_type}"
 
     def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
-        return [self.kubeconfig_dir / "lora" / "job.yaml"]
+        folder = self.kubeconfig_dir / "lora"
+        service = [folder / "teacher.yaml"] if training_type == "distill" else []
+        return [*service, folder / "job.yaml"]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
@@ -48,7 +52,7 @@ class LoRAFramework(BaseTrainingFramework):
         return [
             *_missing_files(config),
             *_rank(config),
-            *([] if training_type == "train" else _no_gpus(config, keys)),
+            *(_no_gpus(config, keys) if training_type == "merge" else []),
         ]
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
@@ -58,6 +62,10 @@ class LoRAFramework(BaseTrainingFramework):
         count = gpu if gpu is not None else int(config.has("data"))  # a merge needs none
         return Resources(gpu=count, cpu="8" if count else "2", memory="64Gi" if count else "16Gi")
 
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        count = min(gpu, 1)  # without a GPU for the trainer, the teacher needs none
+        return Resources(gpu=count, cpu="4" if count else "1", memory="32Gi" if count else "4Gi")
+
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
         return LocalCommand(argv, ("torch", "transformers", "peft"))
 
@@ -65,7 +73,7 @@ class LoRAFramework(BaseTrainingFramework):
         return HERE / "lora_recipe"
 
     def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
-        return [("model",), ("data",), ("adapter",)]
+        return [(key,) for key in PATHS]
 
     def example(self, training_type: TrainingType) -> str:
         return (HERE / f"{training_type}.example.yaml").read_text("utf-8")
@@ -75,7 +83,7 @@ def _missing_files(config: Config) -> list[Problem]:
     """What is named as a file and is not there."""
     return [
         config.problem((key,), f"{key}: there is no {value}", "write the path from the folder of the config file")
-        for key in ("model", "data", "adapter")
+        for key in PATHS
         if isinstance(value := config.get(key), str) and looks_local(value) and not value.startswith("/")
         if local_path(value, config.folder) is None
     ]

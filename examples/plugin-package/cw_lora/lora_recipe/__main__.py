@@ -8,7 +8,12 @@ import importlib
 import yaml
 from lora_recipe import settings
 
-RECIPES = {"train": settings.Train, "merge": settings.Merge}
+RECIPES = {
+    "train": settings.Train,
+    "distill": settings.Distill,
+    "teacher": settings.Distill,  # the service beside it
+    "merge": settings.Merge,
+}
 
 parser = argparse.ArgumentParser(prog="lora_recipe")
 parser.add_argument("recipe", choices=RECIPES)

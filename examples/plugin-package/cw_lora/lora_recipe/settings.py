@@ -42,6 +42,18 @@ class Train:
     """Start of all random numbers."""
 
 
+@dataclass(kw_only=True)
+class Distill(Train):
+    """Keys of `cw lora distill`: those of training, and the model to learn from."""
+
+    teacher: str
+    """The model whose probabilities are learned; it has the same tokens."""
+    temperature: float = 1.0
+    """Flattens the probabilities of both models: more than 1 tells more about unlikely tokens."""
+    top_k: int = 32
+    """How many of the teacher's likeliest tokens are learned at each place."""
+
+
 @dataclass
 class Merge:
     """Keys of `cw lora merge`."""
