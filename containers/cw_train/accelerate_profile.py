@@ -7,6 +7,7 @@ processes. Here torchrun has started them, so the variables are all that is take
 from __future__ import annotations
 
 import os
+import socket
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,20 @@ def take_profile(config: str, values: dict[str, Any]) -> None:
     name = values.pop("accelerate", None)
     if not name and values.get("deepspeed") in DEEPSPEED:
         name = values.pop("deepspeed")
-    if not name:
-        return
-    found = variables(config, str(name))
+    found = variables(config, str(name)) if name else {}
     if any(values.get(key) is not None for key in ("bf16", "fp16")):
         found.pop("ACCELERATE_MIXED_PRECISION", None)
+    if "WORLD_SIZE" not in os.environ and (values.get("deepspeed") or "ACCELERATE_USE_DEEPSPEED" in found):
+        found |= alone()
     os.environ.update(found)
+
+
+def alone() -> dict[str, str]:
+    """What torchrun tells a single process: DeepSpeed asks for it even where torchrun was not needed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def variables(config: str, name: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,32 @@ def test_a_profile_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
     assert "accelerate: there is no profile zero4; there is fsdp1, fsdp2, multi_gpu" in ended.last_line
 
 
-def test_deepspeed_s_key_takes_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("values", "asked", "left", "single"),
+    [
+        ({"deepspeed": "zero2"}, ["zero2"], {}, True),
+        ({"deepspeed": "ds.json"}, [], {"deepspeed": "ds.json"}, True),
+        ({"accelerate": "fsdp2", "bf16": False}, ["fsdp2"], {"bf16": False}, False),
+        ({}, [], {}, False),
+    ],
+)
+def test_what_is_taken_and_what_a_single_process_is_told(
+    values: dict[str, Any], asked: list[str], left: dict[str, Any], single: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed by name is a profile too, and wants torchrun's variables even where one process runs without it."""
     from cw_train import accelerate_profile
 
-    asked = []
-    monkeypatch.setattr(accelerate_profile, "variables", lambda config, name: asked.append(name) or {})
-    given: list[dict[str, Any]] = [{"deepspeed": "zero2"}, {"deepspeed": "ds.json"}, {"accelerate": "fsdp2"}, {}]
-    for values in given:
-        accelerate_profile.take_profile("config.yaml", values)
-        assert json.dumps(values) in ("{}", '{"deepspeed": "ds.json"}')
-    assert asked == ["zero2", "fsdp2"]
+    names = []
+
+    def variables(config: str, name: str) -> dict[str, str]:
+        names.append(name)
+        kind = "DEEPSPEED" if name.startswith("zero") else "FSDP"
+        return {f"ACCELERATE_USE_{kind}": "true", "ACCELERATE_MIXED_PRECISION": "bf16"}
+
+    monkeypatch.setattr(accelerate_profile, "variables", variables)
+    monkeypatch.setattr("os.environ", {})
+    accelerate_profile.take_profile("config.yaml", values)
+    assert (names, values) == (asked, left)
+    assert (os.environ.get("WORLD_SIZE") == "1") is single
+    assert ("MASTER_PORT" in os.environ) is single
+    assert ("ACCELERATE_MIXED_PRECISION" in os.environ) is (asked == ["zero2"])  # where the config says nothing

@@ -1,4 +1,4 @@
-"""cw refuses a config exactly where TRL's own DPO, KTO and reward scripts refuse it: each case is given to both."""
+"""cw refuses a config exactly where TRL's scripts for DPO, KTO, rewards and distillation do: each is given to both."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ DATA: dict[str, dict[str, Any]] = {
     "numbers": {"prompt": "the fox", "chosen": 3, "rejected": 4},
     "text": {"text": "the fox sleeps"},
     "chosen": {"prompt": "the fox", "chosen": " sleeps"},
+    "prompts": {"prompt": "the fox", "answer": "sleeps"},
+    "chat-prompts": {"prompt": [{"role": "user", "content": "the fox"}]},
+    "number-prompts": {"prompt": 3},
     "completions": {"prompt": "the fox", "completion": " sleeps"},
 }
 STREAMED = {"dataset_streaming": True, "max_steps": 1}
@@ -58,6 +61,12 @@ REFERENCE: list[dict[str, Any]] = [
     {"precompute_ref_log_probs": True},
     {"precompute_ref_log_probs": True, **STREAMED},
 ]
+DISTILLATION: dict[str, Any] = {
+    "teacher_model_name_or_path": str(MODEL),
+    "dataset_name": "prompts",
+    "max_length": None,
+    "max_completion_length": 4,
+}
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(("dpo", {"dataset_name": name}) for name in ("pairs", "chat", "mixed", "numbers", "text", "chosen", "labelled")),
     *(("kto", {"dataset_name": name}) for name in ("labelled", "pairs", "text", "completions", "chat")),
@@ -86,6 +95,17 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         for names in (["q_proj", "v_proj"], ["q_proj"], ".*q_proj", ["score"], "all-linear")
     ),
     ("dpo", {"dataset_name": "pairs", **LORA, "lora_target_modules": ["q_proj"]}),
+    *(
+        ("distillation", DISTILLATION | case)
+        for case in (
+            {},
+            {"teacher_model_name_or_path": None},
+            {"dataset_name": "text"},
+            {"dataset_name": "chat-prompts"},
+            {"dataset_name": "number-prompts"},
+            LORA,
+        )
+    ),
 ]
 
 
@@ -126,7 +146,8 @@ def test_cw_and_trl_agree(
     training_type: str, case: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    text = yaml.safe_dump(BASE | case, sort_keys=False)
+    values = {key: value for key, value in (BASE | case).items() if value is not None}
+    text = yaml.safe_dump(values, sort_keys=False)
     path = folder / "config.yaml"
     path.write_text(text)
     found = errors(cross_checks(parse_config(text, str(path)), TrainingType(training_type), gpus=0, nodes=1))
