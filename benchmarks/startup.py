@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parents[1] / "examples" / "quickstart" / "sft.yaml"
+AXOLOTL = CONFIG.parents[1] / "axolotl" / "sft.yaml"
 
 # A process starts with the peak memory of the one that forked it, so a small one does.
 STOPWATCH = """
@@ -67,6 +68,7 @@ def commands(torchx: str | None, kubectl: str | None) -> list[Measured]:
         Measured("cw trl sft --help", [cw, "trl", "sft", "--help"]),
         Measured("cw list", [cw, "list"]),
         Measured("cw validate trl sft CONFIG", [cw, "validate", "trl", "sft", config]),
+        Measured("cw validate axolotl sft CONFIG", [cw, "validate", "axolotl", "sft", str(AXOLOTL)]),
         Measured("cw trl sft CONFIG --dry-run", [cw, "trl", "sft", config, "--dry-run"]),
     ]
     if torchx:

@@ -23,6 +23,8 @@ memory = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 1024 if st
 print(json.dumps({"code": result.exit_code, "output": result.output, "modules": sorted(sys.modules), "mb": memory}))
 """
 
+AXOLOTL = "base_model: owner/model\nlearning_rate: 1e-4\ndatasets: [{path: owner/data, type: alpaca}]\n"
+
 HEAVY = ("kubernetes", "pydantic", "rich", "torch", "transformers", "trl", "datasets", "numpy", "requests")
 
 
@@ -38,6 +40,9 @@ HEAVY = ("kubernetes", "pydantic", "rich", "torch", "transformers", "trl", "data
         (["schema", "trl", "sft"], (*HEAVY, "jinja2"), 50),
         (["validate", "trl", "sft", "config.yaml"], (*HEAVY, "jinja2"), 50),
         (["trl", "sft", "config.yaml", "--dry-run"], HEAVY, 60),
+        (["axolotl", "--help"], (*HEAVY, "jinja2", "yaml", "cw_cli.frameworks", "cw_cli.targets"), 40),
+        (["validate", "axolotl", "sft", "axolotl.yaml"], (*HEAVY, "jinja2", "cw_cli.frameworks.trl.framework"), 50),
+        (["axolotl", "sft", "axolotl.yaml", "--dry-run"], HEAVY, 60),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -45,6 +50,7 @@ def test_a_command_imports_only_what_it_needs(
     command: list[str], never: tuple[str, ...], megabytes: int, tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(BASE)
+    (tmp_path / "axolotl.yaml").write_text(AXOLOTL)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
     probe = subprocess.run(
         [sys.executable, "-c", PROBE, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
