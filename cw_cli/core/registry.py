@@ -36,6 +36,11 @@ BUILT_IN = {
         "TRL: fine-tuning, and learning from a reward model.",
         ("sft", "dpo", "kto", "reward", "rlhf"),
     ),
+    "verifiers": BuiltIn(
+        "cw_cli.frameworks.verifiers:get_plugin",
+        "Verifiers: evaluate a model in an environment.",
+        ("eval",),
+    ),
 }
 """What the entry points of cw's own package say, at hand for a start without looking at installed packages."""
 

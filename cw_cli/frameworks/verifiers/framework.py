@@ -1,0 +1,86 @@
+"""Verifiers: an evaluation with verifiers' own eval, beside a model server of the run's or of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cw_cli.core.config import Config
+from cw_cli.core.exceptions import FrameworkError
+from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.launch_keys import LaunchKeys, launch_schema
+from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.resources import Resources
+from cw_cli.core.schema import Schema
+from cw_cli.core.shipped import shipped
+from cw_cli.frameworks.verifiers import evals
+
+
+class VerifiersFramework(BaseTrainingFramework):
+    """Verifiers with its own TOML, or the same keys as YAML."""
+
+    def __init__(self, kubeconfig_dir: Path) -> None:
+        super().__init__("verifiers", kubeconfig_dir)
+
+    def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
+        return "model" in config_data and "env" in config_data
+
+    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
+        own = launch_schema(evals.TAKEN).keys
+        return {key: value for key, value in config_data.items() if key not in own}
+
+    def get_configmap_name(self, training_type: TrainingType) -> str:
+        return f"{self.get_job_name(training_type)}-config"
+
+    def get_job_name(self, training_type: TrainingType) -> str:
+        return f"cw-verifiers-{self._known(training_type)}"
+
+    def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
+        folder = self.kubeconfig_dir / "verifiers"
+        return [folder / "inference-deployment.yaml", folder / f"{self._known(training_type)}_job.yaml"]
+
+    def get_default_image(self) -> str:
+        # Verifiers prepares the programs of its harnesses with uv, which brings verifiers too where it is missing.
+        return "ghcr.io/astral-sh/uv:python3.12-bookworm"
+
+    def get_training_types(self) -> Sequence[TrainingType]:
+        return (TrainingType.EVAL,)
+
+    def get_schema(self, training_type: TrainingType) -> Schema:
+        self._known(training_type)
+        return evals.schema()
+
+    def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
+        return list(evals.cross_checks(config, keys))
+
+    def default_resources(self, config: Config, gpu: int | None) -> Resources:
+        """The rollouts ask a server and compute nothing themselves."""
+        return Resources(gpu=0, cpu="4", memory="16Gi")
+
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        """One GPU for the model, unless the config or this machine has none."""
+        if config.get("gpu") == 0:
+            return Resources(gpu=0, cpu="2", memory="8Gi")
+        return Resources(gpu=1, cpu="8", memory="64Gi")
+
+    def recipes(self) -> Path:
+        return shipped("containers") / "cw_train"
+
+    def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
+        return {"serves": evals.endpoint(config) is None}
+
+    def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
+        return LocalCommand(argv, ("verifiers",))
+
+    def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
+        return evals.FILES
+
+    def example(self, training_type: TrainingType) -> str:
+        return (shipped("examples") / "init" / f"verifiers_{self._known(training_type)}.yaml").read_text("utf-8")
+
+    def _known(self, training_type: TrainingType) -> str:
+        if training_type not in self.get_training_types():
+            known = ", ".join(self.get_training_types())
+            raise FrameworkError(f"Verifiers has no training type {training_type} here", f"There is {known}.")
+        return str(training_type)
