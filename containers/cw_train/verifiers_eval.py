@@ -46,20 +46,18 @@ def main(config: str) -> None:
     folder = Path(settings["output_dir"]) / settings["run"]["dir"]
 
     # 2. Where to start: with what this run has done, as the config says, or afresh.
-    marker = folder.parent / f".{folder.name}.cw-run"
+    marker, written = folder / ".cw-run", folder / ".cw-eval.json"
     resumed = resumes(folder, marker, os.environ.get("CW_RUN"), values)
     if values.get("clean") and not resumed and folder.is_dir():
         shutil.rmtree(folder)
-    marker.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     marker.write_text(os.environ.get("CW_RUN", ""), encoding="utf-8")
-    written = marker.with_suffix(".json")
     written.write_text(json.dumps(values | {"clean": False, "resume": resumed}), encoding="utf-8")
 
     # 3. The rollouts. What verifiers logs goes on to stderr, and every trace that it writes is counted.
     tally = Tally(folder / "traces.jsonl")
     announce({"event": "start", "total": None, "resumed_from": str(folder) if resumed else None, "step": 0})
     code = run(["@", str(written)], paths, tally, stopping)
-    written.unlink()
     if stopping.told:
         raise Preempted(step=tally.look().done)
 
@@ -133,6 +131,9 @@ def with_defaults(values: dict[str, Any], environment: Any) -> None:
     values["rich"] = None
     run = values.setdefault("run", {})
     run["name"] = run.get("name") or environment.get("CW_RUN") or "eval"
+    output = Path(values.get("output_dir") or "outputs")
+    if output.name == run["name"] and not run.get("dir"):
+        values["output_dir"] = str(output.parent)  # the folder that cw has made for this run: one level is enough
     client = values.setdefault("client", {})
     if "INFERENCE_URL" in environment:
         client.setdefault("base_url", environment["INFERENCE_URL"])
