@@ -40,7 +40,7 @@ def test_launch_help_tells_of_keys_and_flags(cw: User) -> None:
         (["lst"], "Did you mean cw list?"),
         (["trll", "sft"], "Did you mean cw trl?"),
         (["qqqqq"], "See cw --help."),
-        (["schema", "tlr", "sft"], "There is trl."),
+        (["schema", "tlr", "sft"], "There is trl"),
         (["schema", "trll", "sft"], "Did you mean trl?"),
         (["schema", "trl", "sfd"], "There is sft, dpo, kto, reward, rlhf."),
         (["init", "trl", "orpo"], "There is sft, dpo, kto, reward, rlhf."),

@@ -14,7 +14,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.verifiers import evals
+from cw_cli.frameworks.verifiers import checks, evals
 
 
 class VerifiersFramework(BaseTrainingFramework):
@@ -52,7 +52,7 @@ class VerifiersFramework(BaseTrainingFramework):
         return evals.schema()
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
-        return list(evals.cross_checks(config, keys))
+        return list(checks.cross_checks(config, keys))
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """The rollouts ask a server and compute nothing themselves."""
