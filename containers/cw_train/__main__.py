@@ -14,7 +14,17 @@ from cw_train import GaveUpError, Preempted, RefusedError
 from cw_train.guard import tell_guard
 from cw_train.progress import announce
 
-RECIPES = ("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_rlhf", "serve_reward", "verifiers_eval", "serve_model")
+RECIPES = (
+    "trl_sft",
+    "trl_dpo",
+    "trl_kto",
+    "trl_reward",
+    "trl_rlhf",
+    "serve_reward",
+    "verifiers_eval",
+    "serve_model",
+    "prime_rl",
+)
 # each is a module of this package with `main(config: str) -> None`
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

@@ -110,7 +110,12 @@ class Stopping:
 
 def importable(env: dict[str, Any]) -> list[str]:
     """The folders of tasksets, harnesses and environments that are named by a path, which becomes their name."""
-    blocks = [env.get("taskset"), env, *(role.get("harness") for role in env.values() if isinstance(role, dict))]
+    blocks = [
+        env.get("taskset"),
+        env.get("harness"),
+        env,
+        *(role.get("harness") for role in env.values() if isinstance(role, dict)),
+    ]
     found = []
     for block in blocks:
         name = block.get("id") if isinstance(block, dict) else None

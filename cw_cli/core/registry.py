@@ -38,8 +38,8 @@ BUILT_IN = {
     ),
     "verifiers": BuiltIn(
         "cw_cli.frameworks.verifiers:get_plugin",
-        "Verifiers: evaluate a model in an environment.",
-        ("eval",),
+        "Verifiers: evaluate a model in an environment, or train it there with prime-rl.",
+        ("eval", "grpo"),
     ),
 }
 """What the entry points of cw's own package say, at hand for a start without looking at installed packages."""

@@ -14,6 +14,7 @@ from cw_cli.core.shipped import shipped
 
 SUBJECT = "Verifiers 0.4.0"
 TAKEN = ("env",)
+SERVER_IMAGE = "vllm/vllm-openai:v0.33.0"
 
 FILES: tuple[KeyPath, ...] = (
     *(("model",), ("env", "id"), ("env", "taskset", "id"), ("env", "taskset", "system_prompt")),
