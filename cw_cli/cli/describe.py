@@ -63,7 +63,7 @@ def _results(status: RunStatus) -> list[tuple[str, Any]]:
         return [*rows, ("output", status.output_dir)] if status.output_dir else rows
     if outcome.headline is not None:
         word, first, last = outcome.headline
-        rows.append((word, f"{report.number(first)} → {report.number(last)}"))
+        rows.append((word, report.change(first, last)))
     places = (("model", outcome.model), ("metrics", outcome.metrics), ("plot", outcome.plot))
     return [*rows, *((word, path) for word, path in places if path)]
 

@@ -116,7 +116,7 @@ def _show_success(status: RunStatus) -> None:
         return
     if outcome.headline is not None:
         word, first, last = outcome.headline
-        echo(f"  {word:<8} {report.number(first)} → {report.number(last)}")
+        echo(f"  {word:<8} {report.change(first, last)}")
     for word, path in (("model", outcome.model), ("plot", outcome.plot), ("metrics", outcome.metrics)):
         if path:
             echo(f"  {word:<8} {path}")

@@ -156,3 +156,8 @@ def duration(seconds: float) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """A loss or rate with so many significant digits."""
     return "-" if value is None else f"{value:.{digits}g}"
+
+
+def change(first: float | None, last: float | None) -> str:
+    """As in `5.9 → 0.4`; one number where there is no first."""
+    return number(last) if first is None else f"{number(first)} → {number(last)}"

@@ -29,7 +29,7 @@ def command(
 
     found, known_type = find_framework(framework, training_type)
     schema = found.get_schema(known_type)
-    schemas = [launch_schema(), *([schema] if schema else [])]
+    schemas = [launch_schema(schema.taken), schema] if schema else [launch_schema()]
     if as_json:
         from cw_cli.core.json_schema import json_schema
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
-from cw_cli.core.launch_keys import LaunchKeys, launch_schema, read_keys
+from cw_cli.core.launch_keys import OTHER_NAMES, LaunchKeys, launch_schema, read_keys, renamed
 from cw_cli.core.overrides import Override, apply
 from cw_cli.core.problems import Origin, Problem, errors, warnings
 
@@ -42,19 +42,22 @@ def check_config(
     Raises `ConfigError` with the errors and the warnings; returns the checked config when there are only warnings.
     """
     schema = framework.get_schema(training_type)
-    own = launch_schema()
+    taken = schema.taken if schema is not None else ()
+    own = launch_schema(taken)
     config, problems = apply(given, overrides, own, schema, flags)
     if schema is not None:
         config, more = schema.canonical(config)
         problems += more
         problems += schema.check(config, own.keys)
     if settings is not None:
-        config = config.over(settings.part(own.keys))
+        defaults = renamed(settings.part(launch_schema().keys), {name: OTHER_NAMES[name] for name in taken})
+        config = config.over(defaults)
     own_part = config.part(own.keys)
     own_part, more = own.canonical(own_part)
     problems += [*more, *own.check(own_part)]
     # Typed values and cross-checks make sense only of what the schemas let through.
-    keys, more = read_keys(_without_errors(own_part, problems))
+    clean = _without_errors(own_part, problems)
+    keys, more = read_keys(renamed(clean, {OTHER_NAMES[name]: name for name in taken}))
     problems += more
     problems += _framework_checks(framework, training_type, config, keys, problems)
     if errors(problems):

@@ -1,4 +1,4 @@
-"""The user's YAML as a frozen value whose every key remembers where it was written."""
+"""The user's YAML or TOML as a frozen value whose every key remembers where it was written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.problems import NOTHING, KeyPath, Origin, Problem
-from cw_cli.core.yaml_reader import read_yaml
+from cw_cli.core.yaml_reader import Document, read_yaml
 
 MAX_BYTES = 1024 * 1024
 """A ConfigMap holds no more than this, and no config written by a person comes near it."""
@@ -118,10 +118,10 @@ class Config(NamedTuple):
 
 
 def read_config(path: str | Path) -> Config:
-    """Read the YAML file at `path`.
+    """Read the YAML file at `path`, or the TOML file if its name ends with `.toml`.
 
     Raises `ConfigError` with every mistake of the text: it cannot be read, is not UTF-8, is larger than 1 MiB, holds
-    no mapping, holds a key twice, or is not YAML.
+    no mapping, holds a key twice, or is neither YAML nor TOML.
     """
     source = str(path)
     config = parse_config(_read_text(Path(path), source), source)
@@ -132,15 +132,22 @@ def read_config(path: str | Path) -> Config:
 
 def parse_config(text: str, source: str) -> Config:
     """The config that `text` says; an empty text is an empty config. Raises `ConfigError`."""
-    document = read_yaml(text, source)
+    toml = source.endswith(".toml")
+    document = _read_toml(text, source) if toml else read_yaml(text, source)
     if document.problems:
-        raise ConfigError(f"{source} cannot be read as YAML", document.problems)
+        raise ConfigError(f"{source} cannot be read as {'TOML' if toml else 'YAML'}", document.problems)
     value = {} if document.value is None else document.value
     if not isinstance(value, dict):
         what = "a list" if isinstance(value, list) else "a single value"
         problem = Problem(f"the file holds {what}", "write one `key: value` on each line", document.values[()])
         raise ConfigError(f"{source} is not a config", [problem])
     return Config(source, text, value, document.keys, document.values)
+
+
+def _read_toml(text: str, source: str) -> Document:
+    from cw_cli.core.toml_reader import read_toml  # most configs are YAML
+
+    return read_toml(text, source)
 
 
 def _read_text(path: Path, source: str) -> str:
@@ -158,7 +165,7 @@ def _read_text(path: Path, source: str) -> str:
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{source} is larger than 1 MiB", [], "A config is text; is this a data file?")
     if b"\0" in data:
-        raise ConfigError(f"{source} is a binary file", [], "A config is YAML text.")
+        raise ConfigError(f"{source} is a binary file", [], "A config is YAML or TOML text.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

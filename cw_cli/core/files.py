@@ -152,12 +152,13 @@ def _free_name(found: Path, taken: Mapping[str, Path]) -> str:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """The file itself, or all files below a folder, hidden ones left out."""
+    """The file itself, or all files below a folder, less hidden ones and what Python leaves behind."""
     if path.is_file():
         yield path
         return
     for file in sorted(path.rglob("*")):
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+        parts = file.relative_to(path).parts
+        if file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
             yield file
 
 

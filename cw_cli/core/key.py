@@ -53,7 +53,9 @@ class Key(NamedTuple):
     """The value must be greater than this."""
     items: Key | None = None
     keys: Mapping[str, Key] | None = None
-    """What a mapping may hold; None where its keys are free."""
+    """What a mapping may hold; None where nothing is known of it."""
+    open: bool = False
+    """Whether a mapping may hold other keys too."""
     values: Key | None = None
     """What the values of a mapping with free keys are."""
     spec: Mapping[str, Any] = NOTHING
@@ -78,7 +80,8 @@ class Key(NamedTuple):
             maximum=spec.get("maximum"),
             above=spec.get("exclusiveMinimum"),
             items=cls.read(name, items, group) if items else None,
-            keys=nested if free is False and properties is not None else None,
+            keys=nested if properties is not None else None,
+            open=free is not False,
             values=cls.read(name, free, group) if isinstance(free, Mapping) else None,
             spec=spec,
         )
@@ -131,19 +134,20 @@ def check_value(config: Config, path: KeyPath, value: Any, key: Key) -> Iterator
         for index, item in enumerate(value):
             yield from check_value(config, (*path, index), item, key.items)
     if isinstance(value, Mapping) and key.keys is not None:
-        yield from _check_mapping(config, path, shown, value, key.keys)
+        yield from _check_mapping(config, path, shown, value, key)
     if isinstance(value, Mapping) and key.values is not None:
-        for name, item in value.items():
-            yield from check_value(config, (*path, name), item, key.values)
+        for name in value.keys() - (key.keys or {}).keys():
+            yield from check_value(config, (*path, name), value[name], key.values)
 
 
 def _check_mapping(
-    config: Config, path: KeyPath, shown: str, value: Mapping[str, Any], keys: Mapping[str, Key]
+    config: Config, path: KeyPath, shown: str, value: Mapping[str, Any], block: Key
 ) -> Iterator[Problem]:
+    keys = block.keys or {}
     for name, item in value.items():
         if name in keys:
             yield from check_value(config, (*path, name), item, keys[name])
-        else:
+        elif not block.open:
             near = nearest(name, keys)
             remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(keys)}"
             yield Problem(f"{shown} has no key {name}", remedy, config.key_origin(*path, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from cw_cli.core.config import Config
@@ -81,9 +81,24 @@ class LaunchKeys(NamedTuple):
     pod: Mapping[str, Any] = NOTHING
 
 
-def launch_schema() -> Schema:
-    """What cw's own keys may hold in a config."""
-    return read_schema((shipped("schemas") / "cw.json").read_text("utf-8"), "launch", "cw", {})
+OTHER_NAMES = {"env": "environment"}
+"""What cw's own keys are called where the framework has a key of that name."""
+
+
+def launch_schema(taken: Iterable[str] = ()) -> Schema:
+    """What cw's own keys may hold in a config; of those that are `taken`, under their other names."""
+    schema = read_schema((shipped("schemas") / "cw.json").read_text("utf-8"), "launch", "cw", {})
+    names = {name: OTHER_NAMES[name] for name in taken}
+    return schema._replace(
+        keys={names.get(name, name): key._replace(name=names.get(name, name)) for name, key in schema.keys.items()}
+    )
+
+
+def renamed(config: Config, names: Mapping[str, str]) -> Config:
+    """A copy in which cw's own keys stand under other names."""
+    for old, new in names.items():
+        config = config.moved((old,), (new,)) if config.has(old) else config
+    return config
 
 
 def settings_schema() -> Schema:

@@ -44,6 +44,11 @@ BUILT_IN = {
             *("reward", "process_reward", "preprocess"),
         ),
     ),
+    "verifiers": BuiltIn(
+        "cw_cli.frameworks.verifiers:get_plugin",
+        "Verifiers: evaluate a model in an environment, or train it there with prime-rl.",
+        ("eval", "grpo"),
+    ),
 }
 """What the entry points of cw's own package say, at hand for a start without looking at installed packages."""
 

@@ -37,6 +37,8 @@ class Schema(NamedTuple):
     """Keys that other tools take and cw does not, with what to write instead."""
     ignored: Mapping[str, str] = NOTHING
     renamed_choices: Mapping[str, Mapping[Any, Any]] = NOTHING
+    taken: tuple[str, ...] = ()
+    """Names of cw's own keys that mean something else here; cw's are written as `OTHER_NAMES` has them."""
     open: bool = False
     """Whether keys that are not listed may stand in a config, too."""
 

@@ -57,9 +57,10 @@ class Outcome(NamedTuple):
     last_reward: float | None = None
 
     @property
-    def headline(self) -> tuple[str, float, float | None] | None:
-        """What the training was about, at first and at last: the reward where there is one, else the loss."""
-        if self.first_reward is not None:
+    def headline(self) -> tuple[str, float | None, float | None] | None:
+        """What the run was about, at first and at last: the reward where there is one, else the loss. An evaluation
+        has only the last."""
+        if self.first_reward is not None or self.last_reward is not None:
             return "reward", self.first_reward, self.last_reward
         return ("loss", self.first_loss, self.last_loss) if self.first_loss is not None else None
 

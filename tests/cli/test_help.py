@@ -46,7 +46,7 @@ def test_a_key_inside_a_block_is_explained(cw: User) -> None:
         (["lst"], "Did you mean cw list?"),
         (["trll", "sft"], "Did you mean cw trl?"),
         (["qqqqq"], "See cw --help."),
-        (["schema", "tlr", "sft"], "There is trl, axolotl."),
+        (["schema", "tlr", "sft"], "There is trl"),
         (["schema", "trll", "sft"], "Did you mean trl?"),
         (["schema", "trl", "sfd"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
         (["init", "trl", "orpo"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),

@@ -20,7 +20,8 @@ import yaml
 WordsOf = Callable[[Path], list[str]]
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
+FILES = [*(ROOT / "examples").glob("*/*.yaml"), *(ROOT / "examples").glob("*/*.toml")]
+EXAMPLES = sorted(file for file in FILES if file.name != "pyproject.toml")
 OURS = sorted((HERE / "configs").glob("*.yaml"))
 
 

@@ -1,0 +1,184 @@
+"""Keys of an eval config that are right one by one and wrong together, or that ask for an account somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from cw_cli.core.config import Config
+from cw_cli.core.key import Key
+from cw_cli.core.launch_keys import LaunchKeys
+from cw_cli.core.paths import local_path
+from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.spelling import nearest
+from cw_cli.frameworks.verifiers import evals
+
+Problems = Iterator[Problem]
+
+OLD_ENV = {"args": "write its keys in the block `env.taskset`", "harness": "write it in `env.agent.harness`"}
+
+ACCOUNTS = {"prime": "PRIME_API_KEY", "modal": "MODAL_TOKEN_SECRET", "e2b": "E2B_API_KEY"}
+"""Runtimes in somebody's cloud, and what they ask for."""
+
+
+def cross_checks(config: Config, keys: LaunchKeys) -> Problems:
+    """Mistakes of a canonical config that only show when several keys are seen together."""
+    yield from _environment(config)
+    for path, block in _blocks(config):
+        yield from _kind(config, path, block)
+    yield from _runtimes(config, keys)
+    yield from _judges(config, keys)
+    yield from _server(config, keys)
+    yield from _resources(config, keys)
+    if config.get("push") and not _given(keys, "PRIME_API_KEY"):
+        message = "push uploads the results to Prime's platform, which asks for PRIME_API_KEY"
+        yield config.problem(("push",), message, _secret(config, "PRIME_API_KEY"), warning=True)
+
+
+def _environment(config: Config) -> Problems:
+    env = config.get("env")
+    if not isinstance(env, Mapping):
+        return
+    data = evals.data()
+    taskset = config.get("env", "taskset", "id")
+    if not taskset:
+        message = "env.taskset.id is missing: the tasks to evaluate"
+        remedy = "name a folder beside the config that is a taskset, or one that the image has"
+        yield config.problem(("env", "taskset"), message, remedy)
+    elif isinstance(taskset, str):
+        yield from _plugin(config, ("env", "taskset", "id"), "tasksets", "taskset")
+    yield from _plugin(config, ("env", "id"), "environments", "environment")
+    shared = set(data["environments"]["single-agent"]) - {"agent"}
+    kind = str(env.get("id") or "single-agent").replace("_", "-")
+    known = data["environments"].get(kind)
+    for name in env:
+        place = config.key_origin("env", name)
+        if name in OLD_ENV and name not in (known or ()):
+            yield Problem(f"env has no key {name} in {evals.SUBJECT}", OLD_ENV[name], place)
+        elif known is not None and name not in known:
+            near = nearest(name, known)
+            # A taskset may bring an environment of its own, with roles that only its code tells.
+            if near or env.get("id"):
+                remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(known)}"
+                yield Problem(f"env has no key {name}", remedy, place)
+        if isinstance(env[name], Mapping) and name not in shared:
+            yield from _plugin(config, ("env", name, "harness", "id"), "harnesses", "harness")
+
+
+def _plugin(config: Config, path: KeyPath, table: str, what: str) -> Problems:
+    """A plugin is in the image, ships with verifiers, or lies beside the config."""
+    name = config.get(*path)
+    if not isinstance(name, str) or not name or local_path(name, config.folder) is not None:
+        return
+    own = name.rsplit("/", 1)[-1].split("@", 1)[0].replace("-", "_").lower()
+    if own in (item.replace("-", "_") for item in evals.data()[table]):
+        return
+    shown = ".".join(map(str, path))
+    if local_path(own, config.folder) is not None:
+        yield config.problem(path, f"{shown}: there is no {name}", f"the folder is called {own}: write that")
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        yield config.problem(path, f"{shown}: there is no {name}", "write the path from the folder of the config file")
+    else:
+        message = f"{shown}: no folder beside the config is called {name}, so the image must have the {what} installed"
+        yield config.problem(path, message, "or name a folder with it, which travels with the run", warning=True)
+
+
+def _blocks(config: Config) -> Iterator[tuple[KeyPath, Key]]:
+    """The blocks that are of one of several kinds, with what their keys may be."""
+    keys = evals.schema().keys
+    yield ("client",), keys["client"]
+    agent = (keys["env"].keys or {})["agent"].keys or {}
+    for name in config.get("env") or {}:
+        for block in ("runtime", "client"):
+            if isinstance(config.get("env", name, block), Mapping):
+                yield ("env", name, block), agent[block]
+    yield ("env", "interception"), (keys["env"].keys or {})["interception"]
+
+
+def _kind(config: Config, path: KeyPath, block: Key) -> Problems:
+    """Keys that only another kind of the block has."""
+    value = config.get(*path)
+    if not isinstance(value, Mapping):
+        return
+    kinds = (block.keys or {})["type"].choices
+    kind = value.get("type") or ("subprocess" if "subprocess" in kinds else kinds[0])
+    for name in value:
+        having = block.keys[name].spec.get("for") if block.keys and name in block.keys else None
+        if having and kind not in having:
+            shown = ".".join(map(str, path))
+            message = f"{shown} has no key {name} when its type is {kind}"
+            yield Problem(message, f"it is for {', '.join(having)}", config.key_origin(*path, name))
+
+
+def _runtimes(config: Config, keys: LaunchKeys) -> Problems:
+    for name in config.get("env") or {}:
+        path = ("env", name, "runtime", "type")
+        kind = config.get(*path)
+        if kind in ACCOUNTS and not _given(keys, ACCOUNTS[kind]):
+            message = f"the runtime {kind} is a cloud service, which asks for {ACCOUNTS[kind]}"
+            yield config.problem(
+                path, message, f"write `subprocess`, or {_secret(config, ACCOUNTS[kind])}", warning=True
+            )
+        elif kind in ("docker", "podman", "apptainer"):
+            message = f"the runtime {kind} starts containers, which pods of most clusters may not"
+            yield config.problem(path, message, "write `subprocess`: programs run in the pod itself", warning=True)
+
+
+def _judges(config: Config, keys: LaunchKeys) -> Problems:
+    for index, judge in enumerate(config.get("env", "taskset", "task", "judges") or []):
+        if isinstance(judge, Mapping) and not judge.get("base_url") and not _given(keys, "PRIME_API_KEY"):
+            message = "a judge without base_url is one at Prime's cloud, which asks for PRIME_API_KEY"
+            remedy = f"add base_url, model and api_key_var, or {_secret(config, 'PRIME_API_KEY')}"
+            yield config.problem(("env", "taskset", "task", "judges", index), message, remedy, warning=True)
+
+
+def _server(config: Config, keys: LaunchKeys) -> Problems:
+    url, variable = evals.endpoint(config), config.get("client", "api_key_var")
+    place = ("client", "base_url")
+    if url is None:
+        if "services" in config.values or "vllm" in config.values or not variable:
+            return
+        message = "client.api_key_var is not used: the run's own model server asks for no key"
+        yield config.problem(
+            ("client", "api_key_var"), message, "add client.base_url for a server of yours", warning=True
+        )
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        yield config.problem(place, f"client.base_url cannot be {url}", "write it as in http://host:8000/v1")
+    elif parts.hostname in ("localhost", "127.0.0.1", "0.0.0.0", "::1"):
+        message = f"{parts.hostname} is the machine that the evaluation runs on: in a cluster, its own pod"
+        yield config.problem(place, message, "leave base_url out, and the run starts a server", warning=True)
+    if parts.path in ("", "/"):
+        message = f"client.base_url {url} has no path, and OpenAI-compatible servers answer below /v1"
+        yield config.problem(place, message, f"write {url.rstrip('/')}/v1", warning=True)
+    if config.get("vllm"):
+        message = "vllm is for the run's own model server, and client.base_url names another"
+        yield config.problem(("vllm",), message, "keep one of them")
+    if isinstance(variable, str) and not _given(keys, variable):
+        message = f"the evaluation is not given {variable}"
+        yield config.problem(("client", "api_key_var"), message, _secret(config, variable), warning=True)
+
+
+def _resources(config: Config, keys: LaunchKeys) -> Problems:
+    if keys.resources.gpu:
+        message = "gpu is for the process that makes the rollouts, which computes nothing"
+        remedy = (
+            "write `services: {inference: {gpu: …}}` for the model's server"
+            if evals.endpoint(config) is None
+            else "delete it"
+        )
+        yield config.problem(("gpu",), message, remedy)
+    if keys.resources.nodes > 1:
+        message = "an evaluation is one process, and cannot use several nodes"
+        yield config.problem(("nodes",), message, "raise `max_concurrent`, or `services.inference.replicas`")
+
+
+def _given(keys: LaunchKeys, variable: str) -> bool:
+    return variable in keys.env or any(secret.variable == variable for secret in keys.secrets)
+
+
+def _secret(config: Config, variable: str) -> str:
+    if config.source.endswith(".toml"):
+        return f'add `secrets = {{{variable} = "secret-name/key"}}` before the first block'
+    return f"add `secrets: {{{variable}: secret-name/key}}`"

@@ -1,0 +1,99 @@
+"""Verifiers: an evaluation with its own eval, and reinforcement learning with prime-rl, each with its model server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cw_cli.core.config import Config
+from cw_cli.core.exceptions import FrameworkError
+from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.launch_keys import LaunchKeys, launch_schema
+from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.resources import Resources
+from cw_cli.core.schema import Schema
+from cw_cli.core.shipped import shipped
+from cw_cli.frameworks.verifiers import checks, evals, prime_rl
+
+
+class VerifiersFramework(BaseTrainingFramework):
+    """Verifiers' or prime-rl's own TOML, or the same keys as YAML."""
+
+    def __init__(self, kubeconfig_dir: Path) -> None:
+        super().__init__("verifiers", kubeconfig_dir)
+
+    def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
+        needed = ("orchestrator",) if training_type == TrainingType.GRPO else ("model", "env")
+        return all(key in config_data for key in needed)
+
+    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
+        own = launch_schema(() if "orchestrator" in config_data else evals.TAKEN).keys
+        return {key: value for key, value in config_data.items() if key not in own}
+
+    def get_configmap_name(self, training_type: TrainingType) -> str:
+        return f"{self.get_job_name(training_type)}-config"
+
+    def get_job_name(self, training_type: TrainingType) -> str:
+        return f"cw-verifiers-{self._known(training_type)}"
+
+    def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
+        folder = self.kubeconfig_dir / "verifiers"
+        parts = ["inference-deployment.yaml", f"{self._known(training_type)}_job.yaml"]
+        if training_type == TrainingType.GRPO:
+            parts.insert(1, "orchestrator-deployment.yaml")
+        return [folder / part for part in parts]
+
+    def get_default_image(self) -> str:
+        # Verifiers prepares the programs of its harnesses with uv, which brings verifiers too where it is missing.
+        return "ghcr.io/astral-sh/uv:python3.12-bookworm"
+
+    def get_training_types(self) -> Sequence[TrainingType]:
+        return (TrainingType.EVAL, TrainingType.GRPO)
+
+    def get_schema(self, training_type: TrainingType) -> Schema:
+        return prime_rl.schema() if self._known(training_type) == TrainingType.GRPO else evals.schema()
+
+    def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
+        if training_type == TrainingType.GRPO:
+            return list(prime_rl.cross_checks(config, keys))
+        return list(checks.cross_checks(config, keys))
+
+    def default_resources(self, config: Config, gpu: int | None) -> Resources:
+        """The rollouts of an evaluation ask a server and compute nothing themselves."""
+        if config.has("orchestrator"):
+            count = prime_rl.gpus(config, "train") if gpu is None else gpu
+            return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+        return Resources(gpu=0, cpu="4", memory="16Gi")
+
+    def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
+        """GPUs for the model's server, unless the config or this machine has none."""
+        if role == "orchestrator":
+            return Resources(gpu=0, cpu="8", memory="32Gi")
+        if config.get("gpu") == 0:
+            return Resources(gpu=0, cpu="2", memory="8Gi")
+        count = prime_rl.gpus(config, "infer") if config.has("orchestrator") else 1
+        return Resources(gpu=count, cpu=str(8 * count), memory=f"{64 * count}Gi")
+
+    def recipes(self) -> Path:
+        return shipped("containers") / "cw_train"
+
+    def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
+        if training_type == TrainingType.GRPO:
+            return prime_rl.summary(config)
+        return {"serves": evals.endpoint(config) is None, "server": "serve_model", "server_image": evals.SERVER_IMAGE}
+
+    def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
+        return LocalCommand(argv, ("prime_rl" if training_type == TrainingType.GRPO else "verifiers",))
+
+    def file_keys(self, config: Config, training_type: TrainingType) -> Sequence[KeyPath]:
+        return prime_rl.FILES if training_type == TrainingType.GRPO else evals.FILES
+
+    def example(self, training_type: TrainingType) -> str:
+        return (shipped("examples") / "init" / f"verifiers_{self._known(training_type)}.yaml").read_text("utf-8")
+
+    def _known(self, training_type: TrainingType) -> str:
+        if training_type not in self.get_training_types():
+            known = ", ".join(self.get_training_types())
+            raise FrameworkError(f"Verifiers has no training type {training_type} here", f"There are {known}.")
+        return str(training_type)
