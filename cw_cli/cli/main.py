@@ -42,6 +42,7 @@ CONFIGS = {
     "validate": ("validate", "Check a config without starting anything."),
     "schema": ("schema", "Show every key of a config."),
     "config": ("settings", "Show your defaults and where they come from."),
+    "images": ("images", "List the images of frameworks; build one of cw's own."),
     "plugins": ("plugins", "List plugins; make, check, install and remove them."),
     "version": ("version", "Print versions."),
 }

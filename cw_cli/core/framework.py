@@ -88,6 +88,10 @@ class BaseTrainingFramework(ABC):
     def get_default_image(self) -> str:
         """The image of a container for which neither the user nor the template names one."""
 
+    def template_images(self, training_type: TrainingType) -> Mapping[str, str]:
+        """The images that its templates name themselves, by role; `trainer` is the run's own container."""
+        return {}
+
     def get_training_types(self) -> Sequence[TrainingType]:
         """What this framework can run."""
         return (TrainingType.SFT,)

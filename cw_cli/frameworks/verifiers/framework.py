@@ -48,6 +48,11 @@ class VerifiersFramework(BaseTrainingFramework):
         # Verifiers prepares the programs of its harnesses with uv, which brings verifiers too where it is missing.
         return "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
+    def template_images(self, training_type: TrainingType) -> Mapping[str, str]:
+        if training_type == TrainingType.GRPO:
+            return {"trainer": prime_rl.IMAGE}
+        return {"inference": evals.SERVER_IMAGE}
+
     def get_training_types(self) -> Sequence[TrainingType]:
         return (TrainingType.EVAL, TrainingType.GRPO)
 
