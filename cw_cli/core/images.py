@@ -99,7 +99,7 @@ def checks(config: Config, name: str | None, framework: str, needs: Iterable[Nee
     for path, packages in needs:
         if not any(package in image.packages for image in found for package in packages):
             asked = ".".join(map(str, path))
-            message = f"{asked} needs {' or '.join(packages)}, which {name} does not have"
+            message = f"{asked} needs the package {' or '.join(packages)}, which {name} does not have"
             yield config.problem(path, message, _remedy(framework, packages), warning=True)
 
 

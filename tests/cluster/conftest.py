@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD_IMAGE = ROOT / "scripts" / "build-image"
+BUILDER = ROOT / "cw_cli" / "workshop" / "images"
 GPUS = 8
 KIND_NAME = "cw-test"
 
@@ -149,9 +149,10 @@ def _end(cluster: Cluster) -> None:
 @pytest.fixture(scope="session")
 def trl_image(cluster: Cluster) -> str:
     """The image of `containers/trl` on the cluster's node; built once for each content of that folder."""
-    parts = [*sorted((ROOT / "containers" / "trl").iterdir()), BUILD_IMAGE]
+    folder = ROOT / "containers" / "trl"
+    parts = [folder / "Containerfile", *sorted((folder / "cpu").iterdir()), *sorted(BUILDER.glob("*.py"))]
     digest = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:12]
-    image = f"localhost/cw-trl:{digest}"
+    image = f"localhost/cw-trl:{digest}-cpu"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cw-test"
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):  # another session may be building the same one
@@ -174,7 +175,8 @@ def _build_image(name: str, image: str, archive: Path) -> None:
     for older in archive.parent.glob(f"{name}-*.tar"):
         older.unlink()
     base = ["--local-base"] if shutil.which("debootstrap") else []
-    subprocess.run([BUILD_IMAGE, name, "--cpu", *base, "--tag", image, "--output", archive], check=True)
+    command = [sys.executable, "-m", "cw_cli.cli.main", "images", "build", name, "--cpu", *base]
+    subprocess.run([*command, "--tag", image, "--output", archive], check=True)
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path, looks_local
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.axolotl import adapters, datasets, kinds, rl, together, training
+from cw_cli.frameworks.axolotl import adapters, datasets, kinds, packages, rl, together, training
 from cw_cli.frameworks.axolotl.keys import PACKAGE, data, listed, package_of, plugin_keys
 from cw_cli.frameworks.trl.files import missing
 
@@ -24,6 +25,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def cross_checks(config: Config, keys: LaunchKeys, training_type: str, *, gpus: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
     nodes = keys.resources.nodes
+    held = images.checks(config, keys.image, "axolotl", packages.needs(config), gpus)
     if training_type == kinds.PREPROCESS:
         # The same config as the training's, so what that asks of GPUs is no mistake here.
         return [*kinds.checks(config, training_type), *plugins(config), *datasets.checks(config), *model(config)]
@@ -39,6 +41,7 @@ def cross_checks(config: Config, keys: LaunchKeys, training_type: str, *, gpus: 
         *output(config),
         *secrets(config),
         *launching(config),
+        *held,
     ]
 
 

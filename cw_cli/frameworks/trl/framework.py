@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
@@ -18,7 +19,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, rewards, rlhf, rules
+from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, packages, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
@@ -71,9 +72,10 @@ class TRLFramework(BaseTrainingFramework):
         gpus = self.default_resources(config, resources.gpu).gpu or 0
         if gpus == 0:
             config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
+        found = list(images.checks(config, keys.image, self.name, packages.needs(config), gpus))
         if training_type == rlhf.RLHF:
-            return list(rlhf.cross_checks(config))
-        found = cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+            return [*found, *rlhf.cross_checks(config)]
+        found += cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
         return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:

@@ -48,7 +48,8 @@ def checks(config: Config, keys: LaunchKeys, gpus: int) -> Problems:
         yield config.problem(("use_vllm",), message, "delete use_vllm, or ask for a GPU with `gpu: 1`")
     elif keys.image is None:
         message = "the image that cw takes by default has no vLLM"
-        yield config.problem(("use_vllm",), message, "name one with vLLM and TRL as `image:`", warning=True)
+        remedy = "name one with vLLM and TRL as `image:`; cw images build trl --vllm makes one"
+        yield config.problem(("use_vllm",), message, remedy, warning=True)
     yield from _unused(config)
     if is_served(config):
         yield from _served(config, keys)

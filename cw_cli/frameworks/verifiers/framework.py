@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
@@ -62,7 +63,9 @@ class VerifiersFramework(BaseTrainingFramework):
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         if training_type == TrainingType.GRPO:
             return list(prime_rl.cross_checks(config, keys))
-        return list(checks.cross_checks(config, keys))
+        # What the rollouts run in; the model's server has an image of its own.
+        held = images.checks(config, keys.image, self.name, (), keys.resources.gpu or 0)
+        return [*checks.cross_checks(config, keys), *held]
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """The rollouts of an evaluation ask a server and compute nothing themselves."""

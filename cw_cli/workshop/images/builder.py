@@ -57,7 +57,9 @@ class Builder(NamedTuple):
         if not there:
             raise CwError("there is no program here that builds images", "Install buildah, podman or docker.")
         does = "does" if names == there[0] else "do"
-        raise CwError(f"{names} {does} not answer", f"`{there[-1]} info` says why; any of buildah, podman, docker will do.")
+        raise CwError(
+            f"{names} {does} not answer", f"`{there[-1]} info` says why; any of buildah, podman, docker will do."
+        )
 
     def build(self, image: Image, tag: str, base: str | None) -> None:
         """Build `image` on `base`, or on what its Containerfile names, and call it `tag`."""
