@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,12 @@ def command(ctx: typer.Context, output: OutputWide = None) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from cw_cli.workshop.images.listing import listed
+    from cw_cli.workshop.images.listing import Listed, listed
 
-    records = [{"name": row.image, **row._asdict(), "types": list(row.types)} for row in listed()]
+    rows = list(listed())
+    records: list[dict[str, Any]] = [
+        {"name": row.image, **row._asdict(), "types": list(row.types)} for row in rows if isinstance(row, Listed)
+    ]
     columns = [
         Column("FRAMEWORK", lambda row: row["framework"]),
         Column("TYPES", lambda row: ", ".join(row["types"])),
@@ -34,6 +37,9 @@ def command(ctx: typer.Context, output: OutputWide = None) -> None:
         Column("MATCHES", lambda row: {None: None, True: "yes", False: "no"}[row["matches"]]),
     ]
     print_records(records, columns, output)
+    for row in rows:
+        if not isinstance(row, Listed):
+            say("warning", row.problem, "yellow")
 
 
 @app.command()

@@ -88,13 +88,13 @@ class BaseTrainingFramework(ABC):
     def get_default_image(self) -> str:
         """The image of a container for which neither the user nor the template names one."""
 
-    def template_images(self, training_type: TrainingType) -> Mapping[str, str]:
-        """The images that its templates name themselves, by role; `trainer` is the run's own container."""
-        return {}
-
     def get_training_types(self) -> Sequence[TrainingType]:
         """What this framework can run."""
         return (TrainingType.SFT,)
+
+    def template_images(self, training_type: TrainingType) -> Mapping[str, str]:
+        """The images that its templates name themselves, by role; `trainer` is the run's own container."""
+        return {}
 
     def get_schema(self, training_type: TrainingType) -> Any:
         """The keys that a config may hold: a `Schema`, a JSON Schema as a dict, a pydantic model class or a dataclass.

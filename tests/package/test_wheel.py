@@ -39,9 +39,10 @@ class Installed:
     bin: Path
     folder: Path
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *words: str, path: str | None = None) -> str:
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CW_SETTINGS")}
         environment |= {"HOME": str(self.folder), "KUBECONFIG": "/nonexistent", "XDG_CONFIG_HOME": str(self.folder)}
+        environment |= {"PATH": path} if path else {}
         done = subprocess.run(
             [self.bin / "cw", *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60
         )
@@ -74,6 +75,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     for needed in (
         "cw_cli/kubeconfigs/trl/sft_job.yaml",
         "cw_cli/containers/cw_train/trl_sft.py",
+        "cw_cli/containers/verifiers/Containerfile",
+        "cw_cli/containers/verifiers/harness/make_index.py",
         "cw_cli/examples/quickstart/model/model.safetensors",
         "cw_cli/schemas/trl.json",
         "cw_cli/schemas/cw.json",
@@ -94,6 +97,17 @@ def test_verbs_find_what_ships(cw: Installed) -> None:
     assert "trl TRL" in cw("version")
     assert "learning_rate: " in cw("schema", "trl", "sft")
     assert cw("list", "-o", "json") == "[]\n"
+
+
+def test_an_image_can_be_built_from_what_ships(cw: Installed) -> None:
+    builder = cw.folder / "bin" / "podman"
+    builder.parent.mkdir()
+    # It fails unless the folder that it is given holds what goes into the image.
+    builder.write_text(
+        '#!/bin/sh\n[ "$1" = info ] && exit\nfor last; do :; done\ncd "$last" && [ -f cuda/torch.txt ]\n'
+    )
+    builder.chmod(0o755)
+    assert cw("images", "build", "trl", path=str(builder.parent)) == "localhost/cw-trl:1.16.0-cuda\n"
 
 
 def test_a_new_config_validates_and_renders_with_its_model_and_data(cw: Installed) -> None:

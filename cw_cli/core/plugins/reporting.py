@@ -126,6 +126,7 @@ PROMISES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "get_yaml_templates": (_all((Path, str)), "a list of paths"),
     "get_default_image": (_is_name, "an image"),
     "get_training_types": (_all(str), "a list of training types"),
+    "template_images": (_is_map, "a dict of roles and images"),
     "cross_checks": (_all(tuple), "a list of Problems"),
     "default_resources": (lambda value: isinstance(value, Resources), "Resources"),
     "defaults_without_gpu": (_is_map, "a dict with text keys"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cw_cli.core import images
+from cw_cli.core.exceptions import PluginError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
 from cw_cli.core.registry import FrameworkRegistry
 
@@ -28,18 +29,32 @@ class Listed(NamedTuple):
     """Whether the image holds just that; None where nobody but the image knows."""
 
 
-def listed() -> Iterator[Listed]:
+class Broken(NamedTuple):
+    """A plugin that does not tell its images."""
+
+    framework: str
+    problem: str
+
+
+def listed() -> Iterator[Listed | Broken]:
     """For each framework its defaults, then what cw builds for it."""
     registry = FrameworkRegistry()
     for name in registry.names():
-        framework = registry.get(name)
-        yield from _defaults(framework)
-        kinds = framework.get_training_types()
-        types = tuple(str(kind) for kind in kinds if TRAINER not in framework.template_images(kind))
+        try:
+            framework = registry.get(name)
+            yield from [*_defaults(framework), *_built(framework)]
+        except PluginError as error:
+            yield Broken(name, f"{error.message}. {error.hint}")
+
+
+def _built(framework: BaseTrainingFramework) -> Iterator[Listed]:
+    kinds = framework.get_training_types()
+    types = tuple(str(kind) for kind in kinds if TRAINER not in framework.template_images(kind))
+    for number, image in enumerate(images.images(framework.name)):
+        command = f"cw images build {framework.name}" + (f" --{image.variant}" if number else "")
         subject = _subject(framework, kinds[0])
-        for number, image in enumerate(images.images(name)):
-            command = f"cw images build {name}" + (f" --{image.variant}" if number else "")
-            yield Listed(name, image.tag, command, types, image.versions(), subject, not images.differing(image))
+        matches = not images.differing(image)
+        yield Listed(framework.name, image.tag, command, types, image.versions(), subject, matches)
 
 
 def _defaults(framework: BaseTrainingFramework) -> Iterator[Listed]:
