@@ -20,6 +20,8 @@ def prepared_config(config: str) -> dict[str, Any]:
     values = read_config(config)
     os.environ.update({name: str(value) for name, value in values.pop("env", {}).items()})
     os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
+    for bars in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(bars, "1")  # bars are for terminals; the progress lines replace them
     values = {key: importable(value) for key, value in values.items()}
     path, digest = values.get("dataset_prepared_path"), os.environ.get("CW_PREPARED")
     if digest and not (path and Path(path).is_absolute()):

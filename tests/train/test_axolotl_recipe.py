@@ -22,7 +22,8 @@ EXAMPLES = ROOT / "examples" / "axolotl"
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the recipe does to this process is undone."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("PYTHONPATH", "CW_PREPARED", "CW_VLLM", "AXOLOTL_DO_NOT_TRACK"):
+    bars = ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+    for name in ("PYTHONPATH", "CW_PREPARED", "CW_VLLM", "AXOLOTL_DO_NOT_TRACK", *bars):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -77,7 +78,9 @@ def test_nobody_is_told_of_the_run(config: Path) -> None:
     assert os.environ["AXOLOTL_DO_NOT_TRACK"] == "1"
 
 
-needs_axolotl = pytest.mark.skipif(importlib.util.find_spec("axolotl") is None, reason="Axolotl is not installed")
+# Without an `__init__`, a folder of the same name is no module of this name.
+found = importlib.util.find_spec("axolotl")
+needs_axolotl = pytest.mark.skipif(found is None or found.origin is None, reason="Axolotl is not installed")
 
 
 def run(recipe: str, config: Path, name: str) -> tuple[str, list[dict[str, Any]]]:
