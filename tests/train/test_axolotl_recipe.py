@@ -66,6 +66,21 @@ def test_where_prepared_data_lies(given: str, expected: str, config: Path, monke
     assert prepared_config(str(config))["dataset_prepared_path"] == expected.format(folder=config.parent)
 
 
+def test_prepared_data_that_was_never_finished_is_discarded(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filelock = pytest.importorskip("filelock")
+    monkeypatch.setenv("CW_PREPARED", "abc")
+    folder = config.parent / "models" / "prepared" / "abc"
+    for name, file in (("whole", "state.json"), ("part", "data-00000-of-00001.arrow")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / file).write_text("")
+    with filelock.FileLock(folder / "datasets_prep.lock"):
+        prepared_config(str(config))
+        assert (folder / "part").is_dir()  # somebody is writing it
+    prepared_config(str(config))
+    assert not (folder / "part").exists()
+    assert (folder / "whole").is_dir()
+
+
 def test_the_server_of_the_run_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CW_VLLM", "run-vllm:8000")
     settings = prepared_config(str(config))["trl"]
