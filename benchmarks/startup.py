@@ -21,6 +21,7 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CONFIG = EXAMPLES / "quickstart" / "sft.yaml"
+AXOLOTL = EXAMPLES / "axolotl" / "sft.yaml"
 PLUGIN = EXAMPLES / "plugin-folder" / "my_trl_plugin"
 
 # A process starts with the peak memory of the one that forked it, so a small one does.
@@ -70,6 +71,7 @@ def commands(torchx: str | None, kubectl: str | None) -> list[Measured]:
         Measured("cw trl sft --help", [cw, "trl", "sft", "--help"]),
         Measured("cw list", [cw, "list"]),
         Measured("cw validate trl sft CONFIG", [cw, "validate", "trl", "sft", config]),
+        Measured("cw validate axolotl sft CONFIG", [cw, "validate", "axolotl", "sft", str(AXOLOTL)]),
         Measured("cw trl sft CONFIG --dry-run", [cw, "trl", "sft", config, "--dry-run"]),
     ]
     if torchx:

@@ -31,9 +31,9 @@ def words_of() -> Callable[[Path], list[str]]:
     def words(config: Path) -> list[str]:
         if not config.is_relative_to(ROOT / "examples"):
             return ["trl", "sft"]
-        said = {config.parent.name, *config.stem.split("_")}
+        said = [*reversed(config.stem.split("_")), config.parent.name]
         framework = next((name for name in BUILT_IN if name in said), "trl")
-        return [framework, next((kind for kind in BUILT_IN[framework].types if kind in said), "sft")]
+        return [framework, next((word for word in said if word in BUILT_IN[framework].types), "sft")]
 
     return words
 

@@ -15,15 +15,10 @@ from cw_train.guard import tell_guard
 from cw_train.progress import announce
 
 RECIPES = (
-    "trl_sft",
-    "trl_dpo",
-    "trl_kto",
-    "trl_reward",
-    "trl_rlhf",
-    "serve_reward",
-    "verifiers_eval",
-    "serve_model",
-    "prime_rl",
+    *("trl_sft", "trl_dpo", "trl_kto", "trl_reward", "trl_distillation", "trl_grpo", "trl_rloo", "trl_rlhf"),
+    *("serve_reward", "serve_vllm", "serve_model"),
+    *("axolotl_train", "axolotl_preprocess", "axolotl_vllm"),
+    *("verifiers_eval", "prime_rl"),
 )
 # each is a module of this package with `main(config: str) -> None`
 

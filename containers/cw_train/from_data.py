@@ -1,4 +1,4 @@
-"""Training on a fixed dataset with one of TRL's trainers: SFT, DPO, KTO or a reward model.
+"""Training with one of TRL's trainers: SFT, DPO, KTO and reward models on a dataset, GRPO and RLOO from rewards.
 
 TRL's own scripts for these differ in the trainer and in nothing else, and so do the recipes that call this file. The
 config is TRL's own flat YAML, and the training is TRL's own: on the same config the losses are those of
@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from cw_train import RefusedError
+from cw_train.accelerate_profile import take_profile
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
-from cw_train.progress import Progress
+from cw_train.parting import part
+from cw_train.progress import Progress, TellsCompletions
 
 
-def train(config: str, kind: str) -> None:
-    """Train what `config` says with TRL's `<kind>Trainer`, whose settings are a `<kind>Config`.
+def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
+    """Train what `config` says with TRL's `<kind>Trainer`, whose settings are a `<kind>Config`. With `from_rewards` the
+    data are prompts, and `reward_funcs` says what completions are worth.
 
     Raises `RefusedError` with one sentence when the config cannot be used.
     """
@@ -33,6 +36,16 @@ def train(config: str, kind: str) -> None:
     os.environ.update({name: str(value) for name, value in values.pop("env", {}).items()})
     if values.setdefault("disable_tqdm", True):  # bars are for terminals; the progress lines replace them
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    take_profile(config, values)
+    more: dict[str, Any] = {}  # what else the trainer takes
+    if from_rewards:
+        from cw_train.inference import use_inference
+        from cw_train.reward_functions import take_rewards
+
+        use_inference(values)
+        more = {"reward_funcs": take_rewards(config, values)}
+        # TRL switches checkpointing off while it generates, by the old names; the user cannot help it.
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
     script, training, model, mixture = parse(config, values, kind)
 
     import trl
@@ -40,13 +53,19 @@ def train(config: str, kind: str) -> None:
     from transformers import PrinterCallback, TrainerCallback, set_seed
     from trl import get_dataset, get_peft_config, get_quantization_config
 
-    # 2. The model's loading options: single keys first, `model_init_kwargs` over them.
-    training.model_init_kwargs = {
-        "revision": model.model_revision,
+    # 2. The model's loading options: single keys first, `model_init_kwargs` over them. A teacher is loaded likewise.
+    loading = {
         "trust_remote_code": training.trust_remote_code,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
-    } | (training.model_init_kwargs or {})
+    }
+    training.model_init_kwargs = {"revision": model.model_revision} | loading | (training.model_init_kwargs or {})
+    if kind == "Distillation":
+        if not training.teacher_model_name_or_path:
+            raise RefusedError(f"{config}: there is no teacher; set `teacher_model_name_or_path`")
+        more = {"teacher_model": training.teacher_model_name_or_path}
+        revision = {"revision": training.teacher_model_revision}
+        training.teacher_model_init_kwargs = revision | loading | (training.teacher_model_init_kwargs or {})
 
     # 3. The data: a mixture, or else one dataset. A mixture's `test_split_size` draws the split at random; every rank
     # and every restart must draw the same one. (The trainer seeds again, so nothing else depends on this.)
@@ -70,7 +89,7 @@ def train(config: str, kind: str) -> None:
         print(sentence, flush=True)
 
     # 5. The trainer, with two callbacks of ours.
-    class TellsProgress(Progress, TrainerCallback):
+    class TellsProgress(TellsCompletions if from_rewards else Progress, TrainerCallback):
         pass
 
     class KeepsCheckpoints(Checkpoints, TrainerCallback):
@@ -80,6 +99,8 @@ def train(config: str, kind: str) -> None:
     checkpoints = KeepsCheckpoints(owner, preemption, keep=training.save_total_limit)
     training.save_total_limit = None  # KeepsCheckpoints deletes the old ones,
     training.enable_jit_checkpoint = False  # and leaves with a checkpoint on SIGTERM
+    # TRL calls these by their old names; the user cannot help it.
+    warnings.filterwarnings("ignore", r"`(is_gradient_checkpointing|gradient_checkpointing_\w+)`", FutureWarning)
     trainer = getattr(trl, f"{kind}Trainer")(
         model=model.model_name_or_path,
         args=training,
@@ -88,6 +109,7 @@ def train(config: str, kind: str) -> None:
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
         callbacks=[progress, checkpoints],
+        **more,
     )
     trainer.remove_callback(PrinterCallback)  # it would print each log once more
 
@@ -107,7 +129,7 @@ def train(config: str, kind: str) -> None:
     progress.finish(training, trainer.state)
     if training.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
-    trainer.end()
+    part(trainer)
 
 
 def read_config(config: str) -> dict[str, Any]:

@@ -193,3 +193,29 @@ class Progress:
         from cw_train.plot import draw
 
         return draw(rows, folder / "loss.png")
+
+
+class TellsRewards(Progress):
+    """The same where a model learns from rewards: the picture of those is the one that counts."""
+
+    headlines = ("loss", "reward", "kl")
+
+    def draw(self, rows: list[dict[str, Any]], folder: Path) -> Path | None:
+        from cw_train.plot import draw_rewards
+
+        super().draw(rows, folder)
+        return draw_rewards(rows, folder / "reward.png")
+
+
+class TellsCompletions(TellsRewards):
+    """The same for TRL's GRPO and RLOO, which tell of each reward and of the completions."""
+
+    columns = (
+        *("reward_std", "frac_reward_zero_std", "entropy"),
+        *("completions/mean_length", "completions/clipped_ratio"),
+        "sampling/importance_sampling_ratio/mean",  # of completions that vLLM wrote: 1 where it has the same weights
+    )
+
+    def training_row(self, state: Any, logs: dict[str, float]) -> dict[str, Any]:
+        means = {name: logs[name] for name in logs if name.startswith("rewards/") and name.endswith("/mean")}
+        return super().training_row(state, logs) | means

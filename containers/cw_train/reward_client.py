@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -122,13 +121,3 @@ def words_in(data: bytes, limit: int = 200) -> str:
     except (ValueError, KeyError, TypeError):
         text = data.decode("utf-8", "replace")
     return " ".join(text.split())[:limit]
-
-
-@cache
-def _client() -> RewardClient:
-    return RewardClient.from_environment(deadline=600.0)
-
-
-def served_reward(prompts: Sequence[Said], completions: Sequence[Said], **columns: Any) -> list[float]:
-    """The service as a reward function of TRL's GRPO and RLOO."""
-    return _client().score(list(zip(prompts, completions, strict=True)))

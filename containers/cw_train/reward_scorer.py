@@ -7,11 +7,11 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cw_train import RefusedError
+from cw_train.rlhf_settings import ServiceSettings
 
 Message = dict[str, Any]
 Said = str | list[Message]
@@ -20,29 +20,6 @@ Pair = tuple[Said, Said]
 """A prompt and its completion. A text that stands alone is the completion of an empty prompt."""
 
 POSITIVE = ("positive", "label_1")
-
-
-@dataclass(frozen=True)
-class ServiceSettings:
-    """The block `reward_service:` of a config. Each field says what it is; all may be left out."""
-
-    max_batch_size: int = 64
-    """Texts in one pass through the model."""
-    max_wait_ms: float = 3.0
-    """How long a text may wait for others to share its pass."""
-    max_queue: int = 8192
-    """Texts that may wait; more are refused for the moment, and the trainer asks again."""
-    max_request_bytes: int = 16 * 2**20
-    max_length: int | None = None
-    """Tokens that the model sees of a text; by default what it can. The beginning of the prompt is what is cut."""
-    label: str | None = None
-    """Of a model with several labels, the one whose score is the reward; by default the positive one of two."""
-    function_to_apply: str = "none"
-    """`none` for the model's own number, `sigmoid` or `softmax` for a share between 0 and 1."""
-    append_eos: bool | None = None
-    """End each plain text with the end token, as TRL trains reward models; by default where the tokenizer has one
-    and does not end texts itself."""
-    dtype: str = "float32"
 
 
 class FunctionScorer:
@@ -66,8 +43,8 @@ class FunctionScorer:
         return found
 
 
-def load_function(name: str) -> Callable[..., Any]:
-    """The function that `name` means; raises `RefusedError` when there is none."""
+def load_function(name: str, key: str = "reward_model") -> Callable[..., Any]:
+    """The function that `name` means; raises `RefusedError` when there is none. `key` is where the config says it."""
     where, _, function = name.rpartition(":")
     try:
         if where.endswith(".py"):
@@ -80,7 +57,7 @@ def load_function(name: str) -> Callable[..., Any]:
             module = importlib.import_module(where)
         found: Callable[..., Any] = getattr(module, function)
     except (ImportError, OSError, AttributeError) as problem:
-        raise RefusedError(f"reward_model: {name} cannot be used: {problem}") from problem
+        raise RefusedError(f"{key}: {name} cannot be used: {problem}") from problem
     return found
 
 

@@ -1,22 +1,22 @@
 """The settings of reinforcement learning from a reward service: every key, what it means and what it may be.
 
 The keys of the PPO block are those of TRL's PPO trainer up to 0.11, with its defaults; they stand in `ppo_config` or
-beside the others. `metadata` of a field is for programs: `help`, `block`, and limits named as in JSON Schema.
+beside the others, and those of the service in `reward_service`. `block` in the metadata of a field names its block.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-import types
-import typing
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from cw_train import RefusedError
+from cw_train.settings_fields import key, misfits, read
 
 BLOCK = "ppo_config"
+SERVICE = "reward_service"
 ALIASES = {
     "model_name_or_path": "model_name",
     "response_length": "max_new_tokens",
@@ -39,12 +39,38 @@ GONE = {
 }
 
 
-def key(default: Any, help: str, **limits: Any) -> Any:
-    return field(default=default, metadata={"help": help, **limits})
-
-
 def ppo(default: Any, help: str, **limits: Any) -> Any:
     return key(default, help, block=BLOCK, **limits)
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """How the reward service works."""
+
+    max_batch_size: int = key(64, "Texts in one pass through the model.", minimum=1)
+    max_wait_ms: float = key(3.0, "How long a text may wait for others to share its pass, in milliseconds.", minimum=0)
+    max_queue: int = key(
+        8192, "Texts that may wait; more are refused for the moment, and the trainer asks again.", minimum=1
+    )
+    max_request_bytes: int = key(16 * 2**20, "The longest request that is read.", minimum=1)
+    max_length: int | None = key(
+        None, "Tokens of a text that the model sees, the last ones; by default what it can.", minimum=1
+    )
+    label: str | None = key(
+        None, "Of a model with several labels, the one whose score is the reward; by default the positive one of two."
+    )
+    function_to_apply: Literal["none", "sigmoid", "softmax"] = key(
+        "none", "`none` for the model's own number, `sigmoid` or `softmax` for a share between 0 and 1."
+    )
+    append_eos: bool | None = key(
+        None,
+        "End plain texts with the end token, as TRL trains reward models; by default where the tokenizer does not.",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = key("float32", "What the weights are kept in.")
+    token: bool = key(
+        False,
+        "On a cluster, answer only those that know a secret, which cw makes for the run as a Kubernetes Secret.",
+    )
 
 
 @dataclass(frozen=True)
@@ -183,20 +209,30 @@ def read_settings(config: str, values: dict[str, Any]) -> tuple[Settings, set[st
     Raises:
         RefusedError: what is wrong with the config, all of it in one sentence.
     """
-    known = {item.name: item for item in fields(Settings)}
-    hints = typing.get_type_hints(Settings)
-    given, problems = one_level(values, known)
-    for name, value in given.items():
-        if name not in known:
-            problems.append(unknown(name, [*known, *ALIASES]))
-        elif reason := unfit(value, hints[name], known[name]):
-            problems.append(f"`{name}` {reason}, not {value!r}")
+    others = {name: value for name, value in values.items() if name != SERVICE}
+    given, problems = one_level(others, {item.name: item for item in fields(Settings)})
+    problems += [*misfits(given, Settings, ALIASES), *service_misfits(values)]
     if not problems:
-        settings = Settings(**{name: converted(value, hints[name]) for name, value in given.items()})
+        settings = read(given, Settings)
         problems = contradictions(settings)
     if problems:
         raise RefusedError(f"{config}: {'; '.join(problems)}")
     return settings, set(given)
+
+
+def read_service(config: str, values: Mapping[str, Any]) -> ServiceSettings:
+    """The settings of the service; raises `RefusedError` as above."""
+    if problems := service_misfits(values):
+        raise RefusedError(f"{config}: {'; '.join(problems)}")
+    settings: ServiceSettings = read(values.get(SERVICE) or {}, ServiceSettings)
+    return settings
+
+
+def service_misfits(values: Mapping[str, Any]) -> list[str]:
+    block = values.get(SERVICE) or {}
+    if not isinstance(block, dict):
+        return [f"`{SERVICE}` must be a list of `key: value` lines"]
+    return list(misfits(block, ServiceSettings, block=f"{SERVICE}."))
 
 
 def one_level(values: dict[str, Any], known: dict[str, Field[Any]]) -> tuple[dict[str, Any], list[str]]:
@@ -220,56 +256,6 @@ def one_level(values: dict[str, Any], known: dict[str, Field[Any]]) -> tuple[dic
             else:
                 given[name] = value
     return given, problems
-
-
-def unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"unknown key `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
-
-
-def unfit(value: Any, hint: Any, item: Field[Any]) -> str | None:
-    """Why a value cannot be what a key wants."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in kinds:
-        return None
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if not any(of_kind(value, kind) for kind in kinds):
-        return f"must be {' or '.join(map(called, kinds))}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    limits = {
-        "minimum": (value >= item.metadata.get("minimum", -math.inf), "at least"),
-        "exclusiveMinimum": (value > item.metadata.get("exclusiveMinimum", -math.inf), "more than"),
-        "maximum": (value <= item.metadata.get("maximum", math.inf), "at most"),
-        "exclusiveMaximum": (value < item.metadata.get("exclusiveMaximum", math.inf), "less than"),
-    }
-    broken = [f"{words} {item.metadata[name]}" for name, (holds, words) in limits.items() if not holds]
-    return f"must be {broken[0]}" if broken else None
-
-
-def of_kind(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is Literal:
-        return value in typing.get_args(kind)
-    if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(isinstance(part, str) for part in value)
-    if kind in (int, float) and isinstance(value, bool):
-        return False
-    if kind is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
-    return isinstance(value, kind)
-
-
-def called(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(typing.get_args(kind))
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    return names.get(kind, "a list of texts")
-
-
-def converted(value: Any, hint: Any) -> Any:
-    """A whole number as a fraction where one is meant."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return float(value) if float in kinds and type(value) is int else value
 
 
 def contradictions(settings: Settings) -> list[str]:

@@ -15,7 +15,10 @@ from typing import Any
 
 from cw_train import RefusedError
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
+from cw_train.parting import part
+from cw_train.progress import TellsCompletions
 from cw_train.prompts import read_prompts, tokenized
+from cw_train.reward_functions import served
 from cw_train.rlhf_settings import Settings
 
 # Keys of PPO alone, with the one value that says nothing.
@@ -56,7 +59,7 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
     from cw_train.policy import adapter
-    from cw_train.trl_rlhf import TellsRewards, context, load_tokenizer
+    from cw_train.trl_rlhf import context, load_tokenizer
 
     kinds = {"rloo": (RLOOConfig, RLOOTrainer), "grpo": (GRPOConfig, GRPOTrainer)}
     arguments_of, trainer_of = kinds[settings.algorithm]
@@ -81,21 +84,18 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
         print(where, sentence, sep="\n", flush=True)
 
     # 3. The trainer, with the reward service as its reward function.
-    class TellsProgress(TellsRewards, TrainerCallback):
-        columns = ("reward_std", "entropy", "completions/mean_length", "completions/clipped_ratio")
+    class TellsProgress(TellsCompletions, TrainerCallback):
+        pass
 
     class KeepsCheckpoints(Checkpoints, TrainerCallback):
         pass
-
-    def reward(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
-        return client.score(list(zip(prompts, completions, strict=True)))
 
     progress = TellsProgress(checkpoint)
     checkpoints = KeepsCheckpoints(owner, preemption, keep=settings.save_total_limit)
     try:
         trainer = trainer_of(
             model=settings.model_name,
-            reward_funcs=reward,
+            reward_funcs=served(client),
             args=training,
             train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
             processing_class=tokenizer,
@@ -111,7 +111,7 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
         trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     progress.finish(training, trainer.state)
-    trainer.end()
+    part(trainer)
 
 
 def refuse_what_is_ppo_s(config: str, settings: Settings, given: set[str]) -> None:

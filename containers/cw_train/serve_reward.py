@@ -8,8 +8,6 @@ Prompts and completions are texts or lists of chat messages. `GET /health` answe
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import hmac
 import json
 import os
@@ -25,17 +23,17 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.from_data import read_config
 from cw_train.progress import announce
-from cw_train.reward_scorer import FunctionScorer, ModelScorer, Pair, ServiceSettings, checked
+from cw_train.reward_scorer import FunctionScorer, ModelScorer, Pair, checked
+from cw_train.rlhf_settings import ServiceSettings, read_service
 
 DRAIN_SECONDS = 15.0  # for what is being computed when the service is told to stop
-FUNCTIONS = ("none", "sigmoid", "softmax")
 
 
 def main(config: str) -> None:
     # 1. The config: the whole run's, of which this is a part.
     values = read_config(config)
     os.environ.update({name: str(value) for name, value in values.pop("env", {}).items()})
-    settings, name = read_settings(config, values)
+    settings, name = read_service(config, values), model_name(config, values)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -66,23 +64,11 @@ def main(config: str) -> None:
     server.shutdown()
 
 
-def read_settings(config: str, values: dict[str, Any]) -> tuple[ServiceSettings, str]:
-    """The block `reward_service:` and the model's name; raises `RefusedError` with what is wrong."""
+def model_name(config: str, values: dict[str, Any]) -> str:
     name = values.get("reward_model")
     if not isinstance(name, str) or not name:
         raise RefusedError(f"{config}: `reward_model` is missing: a folder, a name on the Hub, or file.py:function")
-    block = values.get("reward_service") or {}
-    known = {field.name: field for field in dataclasses.fields(ServiceSettings)}
-    for key in block:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise RefusedError(
-                f"{config}: unknown key `reward_service.{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
-            )
-    settings = ServiceSettings(**block)
-    if settings.function_to_apply not in FUNCTIONS:
-        raise RefusedError(f"{config}: reward_service.function_to_apply is one of {', '.join(FUNCTIONS)}")
-    return settings, name
+    return name
 
 
 class RefusalError(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
 from cw_train.from_data import read_config
-from cw_train.progress import Progress
+from cw_train.progress import TellsRewards
 from cw_train.prompts import read_prompts, tokenized, turn
 from cw_train.rlhf_settings import Settings, read_settings
 
@@ -147,18 +147,6 @@ def load_tokenizer(config: str, settings: Settings) -> Any:
 def context(model_config: Any) -> int:
     """The tokens that a model reads at most; far too many where it does not say."""
     return getattr(model_config.get_text_config(), "max_position_embeddings", None) or 1 << 20
-
-
-class TellsRewards(Progress):
-    """The hooks that announce progress, with the picture of the rewards as the one that counts."""
-
-    headlines = ("loss", "reward", "kl")
-
-    def draw(self, rows: list[dict[str, Any]], folder: Path) -> Path | None:
-        from cw_train.plot import draw_rewards
-
-        super().draw(rows, folder)
-        return draw_rewards(rows, folder / "reward.png")
 
 
 class TellsPPO(TellsRewards):

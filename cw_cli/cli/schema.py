@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +12,15 @@ from cw_cli.cli.options import Framework, TypeName
 from cw_cli.core.exceptions import UsageError
 from cw_cli.core.key import Key
 from cw_cli.core.schema import Schema
+from cw_cli.core.spelling import nearest
 
 
 def command(
     framework: Framework,
     training_type: TypeName,
-    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this key.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Only this key, as in learning_rate or trl.beta.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON Schema, from which editors complete.")] = False,
 ) -> None:
     """Show every key of a config with type, default and help, cw's own keys first."""
@@ -31,7 +35,11 @@ def command(
 
         typer.echo(json.dumps(json_schema(f"cw {framework} {training_type}", schemas), indent=2))
     elif key is not None:
-        _print_key(_one_key(schemas, key))
+        first, *inner = key.split(".")
+        one = _inside(_one_key(schemas, first), inner)
+        _print_key(one._replace(name=key))
+        if held := _held(one):
+            typer.echo(f"    holds: {', '.join(held)}")
     else:
         for item in schemas:
             _print_schema(item)
@@ -45,6 +53,22 @@ def _one_key(schemas: list[Schema], name: str) -> Key:
             raise UsageError(f"{name} no longer exists in {schema.subject}", schema.removed[name])
     problem = schemas[-1].unknown(name, None, schemas[0].keys)
     raise UsageError(problem.message, problem.remedy)
+
+
+def _held(key: Key) -> Mapping[str, Key]:
+    """What may stand in a mapping, or in each mapping of a list."""
+    return key.keys or (key.items.keys if key.items else None) or {}
+
+
+def _inside(key: Key, names: list[str]) -> Key:
+    """The key at `names` inside `key`."""
+    for name in names:
+        if name not in _held(key):
+            near = nearest(name, _held(key))
+            remedy = f"Did you mean {near}?" if near else f"It holds {', '.join(_held(key)) or 'no keys of its own'}."
+            raise UsageError(f"{key.name} has no key {name}", remedy)
+        key = _held(key)[name]
+    return key
 
 
 def _print_schema(schema: Schema) -> None:

@@ -107,21 +107,23 @@ def travelling(
     A path on one of the `mounts` belongs to the cluster and stays as it is.
     """
     travellers, problems = Travellers(), []
-    folders = tuple(mounts)
+    folders, names = tuple(mounts), dict[Path, str]()
     for path, value in _values(config, keys):
         name, function = _function(value)
         found = None if _below(name, folders) else local_path(name, config.folder)
         if found is None:
             continue
-        size = sum(file.stat().st_size for file in _files(found))
-        if travellers.size + size > MAX_BYTES:
-            problems.append(_too_large(config, path, found, size))
-            continue
-        travellers.size += size
-        name = _free_name(found, travellers.files)
-        for file in _files(found):
-            travellers.files[PurePosixPath(name, *file.relative_to(found).parts).as_posix()] = file
-        config = config.with_value(path, f"{FILES_PATH}/{name}{function}", config.origin(*path))
+        # What is named twice, as a file with two functions is, travels once.
+        if found not in names:
+            size = sum(file.stat().st_size for file in _files(found))
+            if travellers.size + size > MAX_BYTES:
+                problems.append(_too_large(config, path, found, size))
+                continue
+            travellers.size += size
+            names[found] = _free_name(found, travellers.files)
+            for file in _files(found):
+                travellers.files[PurePosixPath(names[found], *file.relative_to(found).parts).as_posix()] = file
+        config = config.with_value(path, f"{FILES_PATH}/{names[found]}{function}", config.origin(*path))
     return config, travellers, problems
 
 

@@ -12,7 +12,7 @@ import jinja2
 import markupsafe
 
 from cw_cli.core.exceptions import TemplateError
-from cw_cli.core.names import object_name
+from cw_cli.core.names import ROLE, object_name
 from cw_cli.core.problems import Problem
 from cw_cli.core.yaml_manifests import read_manifests
 
@@ -108,7 +108,7 @@ def name_for_run(
 
     The Job called `job` becomes `run`, the ConfigMap called `config_map` becomes `<run>-config` whether or not it is
     among the objects, and any other object `<run>-<what its name adds to the job's>`. With `services_of` the
-    Deployments, and the Services that lead to them, are named as those of that run.
+    Deployments, and the Services and Secrets that are theirs, are named as those of that run.
     """
     objects = list(objects)
     names = {("ConfigMap", config_map): object_name(run, "config")}
@@ -128,10 +128,23 @@ def name_for_run(
 
 
 def deployed(objects: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The Deployments among the objects, and the Services that lead to them."""
+    """The Deployments among the objects, the Services that lead to them, and the Secrets of their roles."""
     deployments = [item for item in objects if item["kind"] == "Deployment"]
-    services = [item for item in objects if item["kind"] == "Service"]
-    return [*deployments, *(item for item in services if any(leads_to(item, other) for other in deployments))]
+    others = [item for item in objects if item["kind"] in ("Service", "Secret")]
+    return [*deployments, *(item for item in others if any(belongs_to(item, other) for other in deployments))]
+
+
+def belongs_to(item: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:
+    """Whether a Service leads to the workload's pods, or a Secret has the label of its role."""
+    if item["kind"] == "Service":
+        return leads_to(item, workload)
+    role = _role_of(item)
+    return item["kind"] == "Secret" and bool(role) and role == _role_of(workload)
+
+
+def _role_of(item: Mapping[str, Any]) -> str | None:
+    found: str | None = (item["metadata"].get("labels") or {}).get(ROLE)
+    return found
 
 
 def leads_to(service: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:

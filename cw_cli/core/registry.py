@@ -33,8 +33,16 @@ class BuiltIn(NamedTuple):
 BUILT_IN = {
     "trl": BuiltIn(
         "cw_cli.frameworks.trl:get_plugin",
-        "TRL: fine-tuning, and learning from a reward model.",
-        ("sft", "dpo", "kto", "reward", "rlhf"),
+        "TRL: fine-tuning, and learning from rewards.",
+        ("sft", "dpo", "kto", "reward", "distillation", "grpo", "rloo", "rlhf"),
+    ),
+    "axolotl": BuiltIn(
+        "cw_cli.frameworks.axolotl:get_plugin",
+        "Axolotl: every kind of training that its YAML knows.",
+        (
+            *("sft", "pretrain", "dpo", "ipo", "simpo", "orpo", "kto", "grpo", "gdpo", "ebft"),
+            *("reward", "process_reward", "preprocess"),
+        ),
     ),
     "verifiers": BuiltIn(
         "cw_cli.frameworks.verifiers:get_plugin",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cw_cli.core.manifests import leads_to
+from cw_cli.core.manifests import belongs_to, leads_to
 from cw_cli.core.names import ROLE
 from cw_cli.core.resources import Resources
 
@@ -45,6 +45,8 @@ class Service(NamedTuple):
     addresses: tuple[dict[str, Any], ...]
     """Its Service objects."""
     health: str | None
+    secrets: tuple[dict[str, Any], ...] = ()
+    """Secrets of its own, which those that ask it are given too."""
 
 
 def services_of(objects: Iterable[dict[str, Any]], run: str) -> list[Service]:
@@ -60,7 +62,8 @@ def services_of(objects: Iterable[dict[str, Any]], run: str) -> list[Service]:
         name = item["metadata"]["name"]
         role = (item["metadata"].get("labels") or {}).get(ROLE) or name.removeprefix(f"{run}-")
         addresses = tuple(other for other in objects if other["kind"] == "Service" and leads_to(other, item))
-        found.append(Service(str(role), item, addresses, _health(item, addresses)))
+        secrets = tuple(other for other in objects if other["kind"] == "Secret" and belongs_to(other, item))
+        found.append(Service(str(role), item, addresses, _health(item, addresses), secrets))
     return found
 
 
@@ -88,4 +91,4 @@ def of_services(services: Iterable[Service]) -> Iterator[dict[str, Any]]:
     """The objects that belong to these services."""
     for service in services:
         yield service.deployment
-        yield from service.addresses
+        yield from (*service.addresses, *service.secrets)

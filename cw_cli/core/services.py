@@ -32,7 +32,7 @@ def check_services(checked: CheckedConfig, services: Sequence[Service]) -> None:
 def make_service(
     service: Service, checked: CheckedConfig, labels: Mapping[str, str], trainer_image: str, gpu: int
 ) -> tuple[Role, list[dict[str, Any]]]:
-    """The role of a service, and its objects: the Services that lead to it, and the Deployment last.
+    """The role of a service, and its objects: its Secrets, the Services that lead to it, and the Deployment last.
 
     `labels` are the run's and the user's; `gpu` is what the trainer takes.
     """
@@ -51,7 +51,8 @@ def make_service(
     addresses = [
         patch.labelled(patch.own_selector(item, labels), labels, keys.annotations) for item in service.addresses
     ]
-    return role, [*manifests.in_apply_order(addresses), deployment]
+    secrets = [patch.labelled(item, labels, keys.annotations) for item in service.secrets]
+    return role, [*secrets, *manifests.in_apply_order(addresses), deployment]
 
 
 def _own_keys(keys: LaunchKeys, role: str) -> ServiceKeys:

@@ -33,14 +33,15 @@ def settings() -> types.ModuleType:
 def schema() -> dict[str, Any]:
     """The whole file as a value: the keys of PPO, which may stand in its block, and all others."""
     module = settings()
-    declared = {field.name: field for field in dataclasses.fields(module.Settings)}
-    keys = specs(module.Settings)
-    for name, field in declared.items():
-        keys[name] |= {limit: field.metadata[limit] for limit in LIMITS if limit in field.metadata}
-        hint = typing.get_type_hints(module.Settings)[name]
-        if typing.get_origin(hint) is typing.Literal:
-            keys[name]["enum"] = list(typing.get_args(hint))
-    block = {name for name, field in declared.items() if field.metadata.get("block")}
+    keys, service = keys_of(module.Settings), keys_of(module.ServiceSettings)
+    keys[module.SERVICE] = {
+        "type": ["object", "null"],
+        "properties": service,
+        "additionalProperties": False,
+        "default": None,
+        "description": "How the reward service works.",
+    }
+    block = {item.name for item in dataclasses.fields(module.Settings) if item.metadata.get("block")}
     groups = {
         "rlhf": ("Reinforcement learning from a reward service", {k: v for k, v in keys.items() if k not in block}),
         "ppo": (f"PPO (in `{module.BLOCK}:` or beside it)", {k: v for k, v in keys.items() if k in block}),
@@ -55,6 +56,16 @@ def schema() -> dict[str, Any]:
             name: {"title": title, "keys": dict(sorted(keys.items()))} for name, (title, keys) in groups.items()
         },
     }
+
+
+def keys_of(declared: type) -> dict[str, Any]:
+    """The properties of a dataclass of the recipe's, with the limits and choices that it declares."""
+    keys, hints = specs(declared), typing.get_type_hints(declared)
+    for item in dataclasses.fields(declared):
+        keys[item.name] |= {limit: item.metadata[limit] for limit in LIMITS if limit in item.metadata}
+        if typing.get_origin(hints[item.name]) is typing.Literal:
+            keys[item.name]["enum"] = list(typing.get_args(hints[item.name]))
+    return keys
 
 
 def main(arguments: list[str]) -> int:

@@ -37,7 +37,13 @@ TYPES = {
     "dpo": ("Direct preference optimisation", "DPOConfig"),
     "kto": ("Kahneman-Tversky optimisation", "KTOConfig"),
     "reward": ("Reward model", "RewardConfig"),
+    "distillation": ("Distillation", "DistillationConfig"),
+    "grpo": ("Group relative policy optimisation", "GRPOConfig"),
+    "rloo": ("REINFORCE leave-one-out", "RLOOConfig"),
 }
+
+ARGUMENTS = {"grpo": "GRPOScriptArguments", "rloo": "RLOOScriptArguments"}
+"""What the script of a training type takes beyond what all scripts take."""
 
 JSON_TYPES: dict[Any, str] = {
     str: "string",
@@ -46,6 +52,7 @@ JSON_TYPES: dict[Any, str] = {
     bool: "boolean",
     type(None): "null",
     list: "array",
+    tuple: "array",
     dict: "object",
 }
 
@@ -66,7 +73,7 @@ def schema() -> dict[str, Any]:
     shared: dict[str, Spec] = {}
     for name, (title, config) in TYPES.items():
         declared, settings = inspect.get_annotations(getattr(trl, config)), specs(getattr(trl, config))
-        groups[name] = (title, {key: settings[key] for key in settings if key in declared})
+        groups[name] = (title, {key: settings[key] for key in settings if key in declared} | arguments(name))
         shared = {key: settings[key] for key in settings if key not in declared} | shared
     groups["trainer"] = ("Trainer", shared)
     versions = {name: importlib.import_module(name).__version__ for name in ("trl", "transformers")}
@@ -79,6 +86,15 @@ def schema() -> dict[str, Any]:
             name: {"title": title, "keys": dict(sorted(keys.items()))} for name, (title, keys) in groups.items()
         },
     }
+
+
+def arguments(name: str) -> dict[str, Spec]:
+    """The keys that TRL's script of a training type adds to those of all scripts."""
+    if name not in ARGUMENTS:
+        return {}
+    module = importlib.import_module(f"trl.scripts.{name}")
+    declared = inspect.get_annotations(getattr(module, ARGUMENTS[name]))
+    return {key: spec for key, spec in specs(getattr(module, ARGUMENTS[name])).items() if key in declared}
 
 
 def specs(config: type) -> dict[str, Spec]:
@@ -122,7 +138,7 @@ def typed(hint: Any) -> Spec:
                 result.update(properties=properties, required=required, additionalProperties=False)
         else:
             names.append(JSON_TYPES[origin])
-            if origin is list:
+            if origin in (list, tuple):
                 result["items"] = typed(typing.get_args(part)[0])
     unique = sorted(set(names), key=list(JSON_TYPES.values()).index)
     unique.sort(key=lambda name: name == "null")

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from kubernetes import client
 
+from cw_cli.frameworks.trl.framework import TRLFramework
+
 from .conftest import Said, User
 
 SEED = """\
@@ -256,14 +258,20 @@ def test_a_config_that_may_not_be_read(cw: User, seed: Path) -> None:
     assert "cannot be read" in said.err
 
 
-def test_init_makes_a_config_that_validates_and_renders(cw: User) -> None:
-    made = cw("init", "trl", "sft")
+@pytest.mark.parametrize("training_type", TRLFramework(EXAMPLES).get_training_types())
+def test_init_makes_a_config_that_validates_and_renders(cw: User, training_type: str) -> None:
+    made = cw("init", "trl", training_type)
     assert made.code == 0
-    assert made.err.startswith("hint: ")
+    assert made.err == f"hint: Write it to a file and run it: cw trl {training_type} config.yaml --local\n"
     assert made.out.startswith("#")
+    assert f"cw schema trl {training_type}\n" in made.out
     (cw.home / "config.yaml").write_text(made.out)
-    assert cw("validate", "trl", "sft", "config.yaml").code == 0
-    assert [item["kind"] for item in objects(cw("trl", "sft", "config.yaml", "--dry-run"))][-1] == "Job"
+    checked = cw("validate", "trl", training_type, "config.yaml")
+    assert (checked.code, "warning" in checked.err) == (0, False), checked.err
+    rendered = objects(cw("trl", training_type, "config.yaml", "--dry-run"))
+    (trainer,) = [item for item in rendered if item["kind"] == "Job" and "guard" not in item["metadata"]["name"]]
+    command = trainer["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert f"trl_{training_type}" in command
 
 
 def test_the_schema_is_one_that_editors_take(cw: User) -> None:

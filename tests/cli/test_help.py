@@ -34,6 +34,12 @@ def test_launch_help_tells_of_keys_and_flags(cw: User) -> None:
         assert flag in said
 
 
+def test_a_key_inside_a_block_is_explained(cw: User) -> None:
+    said = cw("schema", "axolotl", "grpo", "trl.num_generations").out
+    assert said.startswith("trl.num_generations: a whole number or null, default null\n    ")
+    assert "    holds: path, split, type," in cw("schema", "axolotl", "sft", "datasets").out
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
@@ -42,10 +48,11 @@ def test_launch_help_tells_of_keys_and_flags(cw: User) -> None:
         (["qqqqq"], "See cw --help."),
         (["schema", "tlr", "sft"], "There is trl"),
         (["schema", "trll", "sft"], "Did you mean trl?"),
-        (["schema", "trl", "sfd"], "There is sft, dpo, kto, reward, rlhf."),
-        (["init", "trl", "orpo"], "There is sft, dpo, kto, reward, rlhf."),
+        (["schema", "trl", "sfd"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
+        (["init", "trl", "orpo"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
         (["schema", "trl", "sft", "learnig_rate"], "did you mean learning_rate?"),
         (["schema", "trl", "sft", "adafactor"], "optim: adafactor"),
+        (["schema", "axolotl", "grpo", "trl.reward_fns"], "Did you mean reward_funcs?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from cw_cli.frameworks.trl.framework import TRLFramework
+
 from .conftest import Said, User, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,12 +129,26 @@ def test_a_rerun_takes_changes(trained: tuple[Trainee, Said]) -> None:
     assert newest["outcome"]["model"] != shown(said, "model"), "a rerun overwrites nothing"
 
 
-def test_the_config_of_init_trains_and_without_a_kubeconfig_it_does_so_here(someone: Trainee) -> None:
+@pytest.mark.parametrize("training_type", TRLFramework(ROOT).get_training_types())
+def test_the_config_of_init_trains_and_without_a_kubeconfig_it_does_so_here(
+    someone: Trainee, training_type: str
+) -> None:
     made = someone.home / "config.yaml"
-    made.write_text(someone("init", "trl", "sft").out)
-    said = someone("trl", "sft", made, *SHORT[:4], timeout=PATIENT)
+    made.write_text(someone("init", "trl", training_type).out)
+    said = someone("trl", training_type, made, *SHORT[:4], timeout=PATIENT)
     assert said.code == 0, said.err
     assert "note: no kubeconfig was found, so the run starts on this machine" in said.err
+
+
+@pytest.mark.parametrize("folder", ["preferences", "distillation"])
+def test_the_first_line_of_an_example_trains(someone: Trainee, folder: str) -> None:
+    shutil.copytree(ROOT / "examples", someone.home / "examples")
+    readme = someone.home / "examples" / folder / "README.md"
+    cw, *words = readme.read_text(encoding="utf-8").splitlines()[0].strip("`").split()
+    assert cw == "cw"
+    said = someone(*words, *SHORT[:4], timeout=PATIENT)
+    assert said.code == 0, said.err
+    assert "warning" not in said.err.lower()
 
 
 def test_a_failing_trainer_is_explained(someone: Trainee) -> None:

@@ -323,3 +323,73 @@ def test_a_list_whose_state_is_forgotten_goes_on(world: World, monkeypatch: pyte
         target = KubernetesTarget(Connection(lambda: proxy.access(world.upstream.namespace)))
         proxy.fault = Fault("cut", 1)
         assert len(target.list()) == 3
+
+
+# The policy's own node has all GPUs of the cluster and more, so only the service can ever hold one.
+WITH_SERVICE = """\
+model_name: owner/model
+reward_model: owner/reward
+dataset_name: data
+volumes: {model-checkpoints: null}
+image: busybox:1.36
+gpu: 64
+start_limit: 8s
+services: {reward: {gpu: 1, cpu: 10m, memory: 32Mi}}
+"""
+IMPATIENT = """
+import cw_cli.core.guard as guard
+from cw_cli.cli.main import main
+guard.LAUNCH_LIMIT = 8
+main()
+"""
+
+
+def test_a_launch_with_services_killed_anywhere_frees_their_gpus(
+    world: World, cluster: Cluster, cw_environment: dict[str, str], tmp_path: Path, namespace: str
+) -> None:
+    """Nobody is there to look after what a killed launch has left, so the guard does; nor does a trainer that can
+    never start keep its services."""
+    (tmp_path / "rlhf.yaml").write_text(WITH_SERVICE)
+
+    def launch(kill: tuple[int, bool] | None) -> list[str]:
+        """A launch that is killed at one of its changes, before or after it takes effect; the changes it came to."""
+        changes: list[str] = []
+
+        def fault(number: int, path: str) -> Fault | None:
+            method = proxy.seen[number][0]
+            if method in ("POST", "PATCH"):
+                changes.append(path.partition("?")[0])
+                if kill is not None and len(changes) == kill[0] + 1:
+                    return Fault("kill", number, kill[1])
+            return None
+
+        with chaos(world.upstream) as proxy:
+            proxy.faults = fault
+            folder = tmp_path / str(kill)
+            folder.mkdir()
+            proxy.victim = subprocess.Popen(
+                [sys.executable, "-c", IMPATIENT, "trl", "rlhf", str(tmp_path / "rlhf.yaml")],
+                cwd=tmp_path,
+                env={**cw_environment, "KUBECONFIG": str(proxy.kubeconfig(folder, namespace))},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            done = finish(proxy.victim)
+        assert done.code == (0 if kill is None else -signal.SIGKILL), done.err
+        return changes
+
+    steps = launch(None)
+    assert [path.rpartition("/")[0].rpartition("/")[2] for path in steps].count("deployments") == 1
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(launch, [(number, after) for number in range(len(steps)) for after in (False, True)]))
+
+    def held() -> str:
+        services = cluster.kubectl("--namespace", namespace, "get", "deployments,jobs", "-o", "name").split()
+        return " ".join(name for name in services if "deployment" in name or "guard" in name)
+
+    until = time.monotonic() + 90
+    while held():
+        assert time.monotonic() < until, held()
+        time.sleep(0.5)

@@ -30,6 +30,7 @@ cpu: 500m
 memory: 2Gi
 volumes: {{model-checkpoints: null}}
 env: {{OMP_NUM_THREADS: 1, HF_HUB_OFFLINE: 1}}
+reward_service: {{token: true}}
 services: {{reward: {{gpu: 1, cpu: 200m, memory: 1Gi}}}}
 """
 REWARDS = "def spaces(prompts, completions):\n    return [text.count(' ') for text in completions]\n"
@@ -72,6 +73,8 @@ def test_a_policy_is_trained_against_a_served_reward(
     log = cw("logs", run).out
     assert "16 prompts from /cw/files/prompts.jsonl" in log
     assert "reward" in cw("describe", run).out
+    (token,) = kube("get", "secrets", "-o", "name").split()
+    assert token == f"secret/{run}-reward-token"
     # The trainer says that it has ended, so nobody has to find out.
     began = time.monotonic()
     until(lambda: kube("get", "deployments", "-o", "name") == "", 30)
@@ -94,5 +97,7 @@ def test_services_stay_for_those_that_use_them(
     assert set(roles(cw, run)) == {"trainer"}
     assert cw("wait", run, timeout=300).code == 0, cw("logs", run).out
     assert "Running" in roles(cw, shared)["reward"]
+    assert len(kube("get", "secrets", "-o", "name").split()) == 1
     assert cw("delete", "shared", "--yes").code == 0
+    until(lambda: kube("get", "secrets", "-o", "name") == "", 30)
     until(lambda: kube("get", "deployments", "-o", "name") == "", 30)

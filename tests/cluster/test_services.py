@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +244,30 @@ def test_cancel_and_delete_free_the_services(services: Services, cw: Callable[..
     assert done.code == 0, done.err
     everything = ("get", "all,configmaps,networkpolicies", "--selector", f"cw.dev/run={run}", "-o", "name")
     services.until(lambda: not services.kube(*everything).split(), 30)
+
+
+@pytest.fixture
+def names(cluster: Cluster) -> Iterator[Callable[[bool], None]]:
+    """Lets names be answered, or not."""
+    found = cluster.kubeconfig.parent / "coredns.pid"
+    if not found.exists():
+        pytest.skip("this cluster's CoreDNS is not ours to stop")
+
+    def answered(they_are: bool) -> None:
+        os.kill(int(found.read_text()), signal.SIGCONT if they_are else signal.SIGSTOP)
+
+    yield answered
+    answered(True)
+
+
+def test_services_stay_while_no_name_can_be_looked_up(services: Services, names: Callable[[bool], None]) -> None:
+    run = services.launch("sleep 70")
+    guard = ("logs", "--selector", f"cw.dev/run={run},cw.dev/role=guard")
+    services.until(lambda: "the trainer is there" in services.kube(*guard), 60)
+    names(False)
+    time.sleep(60)
+    assert services.state(run) is State.RUNNING
+    assert len(services.holders(run)) == 1 and "gone" not in services.kube(*guard)
+    services.until(lambda: services.state(run) is State.SUCCEEDED, 60)
+    names(True)
+    services.until(lambda: services.free(run), FREE_WITHIN)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cw_cli.frameworks.trl import rules
+from cw_cli.frameworks.trl import accelerate, online_rules, rules
 from cw_cli.schemas.generate_trl import FILE
 
 DATA = json.loads(FILE.read_text(encoding="utf-8"))
@@ -29,7 +29,8 @@ def test_old_names_are_gone_and_new_ones_are_there():
         assert rename.new in KEYS
     assert not rules.REMOVED.keys() & KEYS.keys()
     assert not rules.ACCELERATE.keys() & KEYS.keys()
-    assert set(rules.ALIASES.values()) <= KEYS.keys()
+    assert set(rules.ALIASES.values()) <= KEYS.keys() | {accelerate.KEY}
+    assert accelerate.KEY not in KEYS
 
 
 def test_each_old_key_has_one_answer():
@@ -51,10 +52,15 @@ def test_what_is_laid_over_the_schema_fits_it():
 
 
 def test_what_is_said_of_one_type_fits_it():
-    for training_type, removed in rules.REMOVED_OF.items():
+    for training_type, removed in (rules.REMOVED_OF | online_rules.REMOVED_OF).items():
         assert not removed.keys() & keys_of(training_type).keys()
-    for training_type, overlay in rules.OVERLAY_OF.items():
+    for training_type, overlay in (rules.OVERLAY_OF | online_rules.OVERLAY_OF).items():
         assert overlay.keys() <= keys_of(training_type).keys()
+    for training_type, renamed in online_rules.RENAMED_OF.items():
+        keys = keys_of(training_type).keys()
+        assert not renamed.keys() & keys
+        assert {rename.new for rename in renamed.values()} <= keys
+        assert not renamed.keys() & {*rules.REMOVED, *online_rules.REMOVED_OF[training_type]}
 
 
 @pytest.mark.parametrize(

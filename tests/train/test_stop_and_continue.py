@@ -8,16 +8,7 @@ import signal
 import zipfile
 from pathlib import Path
 
-from training_lab import CONTAINERS, Ended, Lab
-
-
-def same_end(ended: Ended, full: Ended) -> None:
-    """The same weights, bit for bit, and the same curve without gaps or doubled steps."""
-    assert ended.code == 0, ended.err
-    assert (ended.folder / "model.safetensors").read_bytes() == (full.folder / "model.safetensors").read_bytes()
-    compared = ("step", "epoch", "loss", "eval_loss", "lr", "grad_norm")
-    curves = [[{key: row.get(key) for key in compared} for row in run.rows] for run in (ended, full)]
-    assert curves[0] == curves[1]
+from training_lab import CONTAINERS, Ended, Lab, same_end
 
 
 def test_killed_and_started_again_from_the_zip(lab: Lab, full: Ended) -> None:

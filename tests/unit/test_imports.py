@@ -26,6 +26,8 @@ print(json.dumps({"code": result.exit_code, "output": result.output, "modules": 
 """
 
 ROOT = Path(__file__).resolve().parents[2]
+AXOLOTL = "base_model: owner/model\nlearning_rate: 1e-4\ndatasets: [{path: owner/data, type: alpaca}]\n"
+
 HEAVY = ("kubernetes", "pydantic", "rich", "torch", "transformers", "trl", "datasets", "numpy", "requests")
 
 
@@ -53,6 +55,9 @@ def probe(command: list[str], home: Path) -> dict[str, Any]:
         (["schema", "trl", "sft"], (*HEAVY, "jinja2"), 50),
         (["validate", "trl", "sft", "config.yaml"], (*HEAVY, "jinja2"), 50),
         (["trl", "sft", "config.yaml", "--dry-run"], HEAVY, 60),
+        (["axolotl", "--help"], (*HEAVY, "jinja2", "yaml", "cw_cli.frameworks", "cw_cli.targets"), 40),
+        (["validate", "axolotl", "sft", "axolotl.yaml"], (*HEAVY, "jinja2", "cw_cli.frameworks.trl.framework"), 50),
+        (["axolotl", "sft", "axolotl.yaml", "--dry-run"], HEAVY, 60),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -60,6 +65,7 @@ def test_a_command_imports_only_what_it_needs(
     command: list[str], never: tuple[str, ...], megabytes: int, tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(BASE)
+    (tmp_path / "axolotl.yaml").write_text(AXOLOTL)
     seen = probe(command, tmp_path)
     loaded = {name for name in seen["modules"] for heavy in never if name == heavy or name.startswith(f"{heavy}.")}
     assert loaded == set()

@@ -89,7 +89,7 @@ def test_without_any_cluster_a_run_stays_here_and_says_so(home: Path, monkeypatc
 
 def test_the_library_takes_overrides_as_python_values(config: Path) -> None:
     checked = api.validate(
-        "trl", "sft", config, learning_rate=1e-5, packing=True, lora_target_modules=["a"], use_peft=True
+        "trl", "sft", config, learning_rate=1e-5, packing=True, lora_target_modules=["a", "b"], use_peft=True
     )
     found = checked.data()
-    assert (found["learning_rate"], found["packing"], found["lora_target_modules"]) == (1e-5, True, ["a"])
+    assert (found["learning_rate"], found["packing"], found["lora_target_modules"]) == (1e-5, True, ["a", "b"])

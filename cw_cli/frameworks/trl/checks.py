@@ -8,22 +8,25 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import files, hardware, preferences, sources
+from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, online, preferences, sources
 
 Problems = Iterator[Problem]
 
 
 def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, nodes: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
+    name = str(training_type)
+    own = online.checks(config, name, gpus, nodes) if name in online.TYPES else OWN[name](config)
     return [
         *hardware.checks(config, gpus, nodes),
+        *accelerate.checks(config, gpus, nodes),
         *intervals(config),
         *best_model(config),
         *schedule(config),
         *resuming(config),
         *secrets(config),
         *files.checks(config),
-        *OWN[str(training_type)](config),
+        *own,
     ]
 
 
@@ -37,13 +40,24 @@ def reward(config: Config) -> Problems:
     yield from preferences.pairs(config)
 
 
+def dpo(config: Config) -> Problems:
+    yield from losses.dpo(config)
+    yield from preferences.pairs(config)
+
+
+def kto(config: Config) -> Problems:
+    yield from losses.kto(config)
+    yield from preferences.labelled(config)
+
+
 OWN: dict[str, Callable[[Config], Problems]] = {
     "sft": supervised,
-    "dpo": preferences.pairs,
-    "kto": preferences.labelled,
+    "dpo": dpo,
+    "kto": kto,
     "reward": reward,
+    "distillation": distillation.checks,
 }
-"""What one training type asks beyond what all ask."""
+"""What a training type on a dataset asks beyond what all ask."""
 
 
 def intervals(config: Config) -> Problems:

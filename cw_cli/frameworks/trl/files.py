@@ -17,6 +17,9 @@ Problems = Iterator[Problem]
 JSON_KEYS = ("deepspeed", "fsdp_config", "accelerator_config")
 """Keys that hold a mapping, or the path of a JSON file with it."""
 
+BY_NAME = {"deepspeed": ("zero1", "zero2", "zero3")}
+"""What such a key may name instead of a file; see `accelerate.py`."""
+
 TOKENIZERS = (
     *("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
     *("preprocessor_config.json", "processor_config.json"),
@@ -51,8 +54,8 @@ def missing(config: Config, path: KeyPath, value: str) -> Problem:
     return config.problem(path, message, "write the path from the folder of the config file")
 
 
-def model(config: Config) -> Problems:
-    key = "model_name_or_path"
+def model(config: Config, key: str = "model_name_or_path", *, tokenizer: bool = True) -> Problems:
+    """The model of `key`, and whether its tokenizer, if that is needed, is beside it."""
     value = config.get(key)
     if not value:
         message = f"{key} is missing"
@@ -60,7 +63,7 @@ def model(config: Config) -> Problems:
         return
     path = local_path(value, config.folder)
     if path is not None and path.is_dir():
-        yield from _model_folder(config, value, path)
+        yield from _model_folder(config, key, value, path, tokenizer)
     elif path is not None:
         yield config.problem((key,), f"{key}: {value} is a file", "name the folder that it is in")
     elif looks_local(value) or value.count("/") > 1:
@@ -70,17 +73,17 @@ def model(config: Config) -> Problems:
         yield config.problem((key,), message, "names on the Hub look like owner/name")
 
 
-def _model_folder(config: Config, value: str, path: Path) -> Problems:
-    key = ("model_name_or_path",)
+def _model_folder(config: Config, key: str, value: str, path: Path, tokenizer: bool) -> Problems:
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
             remedy = "merge the adapter into its model first, and name the merged model"
-            yield config.problem(key, f"{value} holds an adapter, not a whole model", remedy)
+            yield config.problem((key,), f"{value} holds an adapter, not a whole model", remedy)
         else:
             message = f"{value} holds no model: config.json is missing"
-            yield config.problem(key, message, "name the folder that save_pretrained wrote")
-    elif not any((path / name).is_file() for name in TOKENIZERS):
-        yield config.problem(key, f"{value} holds a model without its tokenizer", "save the tokenizer into that folder")
+            yield config.problem((key,), message, "name the folder that save_pretrained wrote")
+    elif tokenizer and not any((path / name).is_file() for name in TOKENIZERS):
+        remedy = "save the tokenizer into that folder"
+        yield config.problem((key,), f"{value} holds a model without its tokenizer", remedy)
 
 
 def lacks_chat_template(config: Config) -> bool:
@@ -122,6 +125,8 @@ def output(config: Config) -> Problems:
 
 def _json_file(config: Config, key: str, value: str) -> Problems:
     path = local_path(value, config.folder)
+    if path is None and value in BY_NAME.get(key, ()):
+        return
     if path is None:
         yield missing(config, (key,), value)
         return

@@ -1,7 +1,8 @@
-"""TRL: supervised fine-tuning with TRL's own trainer, and reinforcement learning from a reward service."""
+"""TRL: its own trainers on data and from rewards, and PPO from a reward service."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import Any
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import rlhf, rules
+from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
 SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
-FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward")))
+FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "distillation")))
 """Training types whose data is all there when they begin."""
+ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
+"""Training types that write completions and learn from rewards for them."""
 
 
 class TRLFramework(BaseTrainingFramework):
@@ -50,13 +54,14 @@ class TRLFramework(BaseTrainingFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        return [folder / "sft_job.yaml"]
+        services = ("inference-deployment.yaml", "reward-deployment.yaml") if training_type in ONLINE else ()
+        return [folder / name for name in (*services, "sft_job.yaml")]
 
     def get_default_image(self) -> str:
         return "huggingface/trl:1.16.0"
 
     def get_training_types(self) -> Sequence[TrainingType]:
-        return (*FROM_DATA, rlhf.RLHF)
+        return (*FROM_DATA, *ONLINE, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
         return rlhf.schema() if self._known(training_type) == rlhf.RLHF else _schema(str(training_type))
@@ -68,7 +73,8 @@ class TRLFramework(BaseTrainingFramework):
             config = config.over(Config("cw, because the run has no GPU", values=self.defaults_without_gpu()))
         if training_type == rlhf.RLHF:
             return list(rlhf.cross_checks(config))
-        return cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+        found = cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+        return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
@@ -76,8 +82,12 @@ class TRLFramework(BaseTrainingFramework):
         return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
-        """One GPU for the reward model where the trainer has some; a small machine's worth where it has none."""
-        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu else Resources(gpu=0, cpu="1", memory="4Gi")
+        """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
+        function."""
+        if role == inference.ROLE:
+            return inference.resources(config)
+        model = not rewards.is_function(config.get(rewards.SERVED) or "")
+        return Resources(gpu=1, cpu="8", memory="64Gi") if gpu and model else Resources(gpu=0, cpu="1", memory="4Gi")
 
     def defaults_without_gpu(self) -> dict[str, Any]:
         # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.
@@ -87,7 +97,13 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        return {"recipe": f"trl_{self._known(training_type)}"}
+        online = training_type in ONLINE
+        return {
+            "recipe": f"trl_{self._known(training_type)}",
+            "inference": online and inference.is_served(config),
+            "reward": online and bool(config.get(rewards.SERVED)),
+            "token": secrets.token_urlsafe(24) if config.get(rewards.SERVICE, "token") else "",
+        }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:
         return LocalCommand(argv, ("torch", "trl"))
@@ -96,7 +112,13 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return rlhf.FILES
         single = ("model_name_or_path", "dataset_name", "chat_template_path", "deepspeed", "fsdp_config")
-        keys: list[KeyPath] = [(name,) for name in (*single, "accelerator_config", "resume_from_checkpoint")]
+        keys: list[KeyPath] = [
+            (name,) for name in (*single, "accelerator_config", "resume_from_checkpoint", accelerate.KEY)
+        ]
+        if training_type == distillation.DISTILLATION:
+            keys.append((distillation.TEACHER,))
+        if training_type in ONLINE:
+            keys += rewards.file_keys(config)
         for index, entry in enumerate(config.get("datasets") or []):
             keys.append(("datasets", index, "path"))
             folder = local_path(str(entry.get("path", "")), config.folder)
@@ -119,15 +141,19 @@ class TRLFramework(BaseTrainingFramework):
 @cache
 def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | rules.OVERLAY_OF.get(training_type, {}))
-    return Schema(
-        subject=schema.subject,
-        keys=schema.keys,
-        groups=schema.groups,
+    overlay = rules.OVERLAY_OF | online_rules.OVERLAY_OF | {"distillation": distillation.OVERLAY}
+    removed = rules.REMOVED_OF | online_rules.REMOVED_OF | {"distillation": distillation.REMOVED}
+    renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
+    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
+    own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
+    if own:
+        own[rewards.SERVICE] = rlhf.schema().keys[rewards.SERVICE]._replace(group=training_type)
+    return schema._replace(
+        keys={**schema.keys, **own, accelerate.KEY: Key.read(accelerate.KEY, accelerate.SPEC, "trainer")},
         aliases=rules.ALIASES,
         blocks=rules.BLOCKS,
-        renamed=rules.RENAMED,
-        removed=rules.REMOVED | rules.REMOVED_OF.get(training_type, {}),
+        renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},
+        removed=rules.REMOVED | removed.get(training_type, {}),
         refused=rules.ACCELERATE,
         ignored=rules.IGNORED,
         renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -109,9 +110,8 @@ def adapters(config: Config) -> Problems:
             if config.has(key):
                 message = f"{key} is not used without use_peft"
                 yield config.problem((key,), message, "add `use_peft: true`, or delete it", warning=True)
-    elif "lm_head" in _words(config.get("lora_target_modules")):
-        message = "TRL does not train LoRA weights on lm_head"
-        yield config.problem(("lora_target_modules",), message, "take lm_head out of lora_target_modules")
+    else:
+        yield from _targets(config, _words(config.get("lora_target_modules")))
     if not config.get("load_in_4bit"):
         for key in FOUR_BIT:
             if config.has(key):
@@ -120,6 +120,16 @@ def adapters(config: Config) -> Problems:
     if quantised and config.get("model_init_kwargs", "quantization_config") is not None:
         message = f"quantization_config and {quantised[0]} say the same thing"
         yield config.problem(("model_init_kwargs", "quantization_config"), message, "keep one of them")
+
+
+def _targets(config: Config, names: list[str]) -> Problems:
+    """The layers that get an adapter, by the end of their names; a single one is a pattern of the whole name."""
+    if "lm_head" in names:
+        message = "TRL does not train LoRA weights on lm_head"
+        yield config.problem(("lora_target_modules",), message, "take lm_head out of lora_target_modules")
+    elif len(names) == 1 and names[0] != "all-linear" and re.fullmatch(r"\w+", names[0]):
+        message = f"TRL takes a single name for a pattern of whole names, and no layer is called just {names[0]}"
+        yield config.problem(("lora_target_modules",), message, f"write `lora_target_modules: .*{names[0]}`")
 
 
 def _words(value: Any) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from cw_cli.core.config import Config
 from cw_cli.core.datasets import Sample, sample
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
+from cw_cli.frameworks.trl.files import lacks_chat_template
 from cw_cli.frameworks.trl.sources import Source, checks_with
 
 Problems = Iterator[Problem]
@@ -20,6 +22,8 @@ ELSEWHERE = {
     "completion": ("response", "output", "answer"),
     "label": ("labels", "preference", "thumbs_up"),
     "prompt": ("question", "instruction", "input", "query"),
+    "answer": ("solution", "ground_truth", "target", "final_answer"),
+    "solution": ("answer", "ground_truth", "target"),
 }
 """Names that other tools give to these columns."""
 
@@ -52,18 +56,22 @@ def _columns(config: Config, found: Sequence[Source], *wanted: tuple[str, ...]) 
             yield from rows.problems
             continue
         there = [name for name in rows.columns if source.columns is None or name in source.columns]
-        if not any(set(columns) <= set(there) for columns in wanted):
-            yield _missing(config, source, there, wanted[0], files[0].name if files else "")
-        elif set(LABELLED) <= set(there) and wanted[0] == LABELLED:
+        columns = next((columns for columns in wanted if set(columns) <= set(there)), None)
+        if columns is None:
+            yield lacking(config, source, there, wanted[0], files[0].name if files else "")
+            continue
+        yield from _said(config, source, rows, [name for name in ("prompt", *columns) if name in there])
+        if columns == LABELLED:
             yield from _labels(config, source, rows)
 
 
-def _missing(config: Config, source: Source, there: list[str], wanted: tuple[str, ...], file: str) -> Problem:
+def lacking(config: Config, source: Source, there: list[str], wanted: tuple[str, ...], file: str) -> Problem:
+    """The problem of columns that are not there, with those that may be meant."""
     lacking = [name for name in wanted if name not in there]
     renames = {
         name: other
         for name in lacking
-        if (other := next((item for item in ELSEWHERE[name] if item in there), None) or nearest(name, there))
+        if (other := next((item for item in ELSEWHERE.get(name, ()) if item in there), None) or nearest(name, there))
     }
     message = f"{file}: the data has {', '.join(there) or 'no columns'}, and lacks {', '.join(lacking)}"
     rename = ", ".join(f"{other} to {name}" for name, other in renames.items())
@@ -71,8 +79,26 @@ def _missing(config: Config, source: Source, there: list[str], wanted: tuple[str
     return config.problem(source.place, message, remedy)
 
 
+def _said(config: Config, source: Source, rows: Sample, columns: Sequence[str]) -> Problems:
+    """Prompts and answers are all text, or all messages."""
+    spoken = [name for name in dict.fromkeys(columns) if name != "label"]
+    kinds = {name: rows.kinds(name) for name in spoken}
+    found = set().union(*kinds.values())
+    if found == {"messages"}:
+        if lacks_chat_template(config):
+            message = "the data holds conversations, and the model's tokenizer has no chat template"
+            remedy = "take a model that was made for chat, or save a chat template with its tokenizer"
+            yield config.problem(("model_name_or_path",), message, remedy)
+    elif not found <= {"text"}:
+        each = ", ".join(f"{name} {' and '.join(sorted(kinds[name]))}" for name in spoken)
+        remedy = "write all of them as text, or all as lists of messages with role and content"
+        yield config.problem(source.place, f"the columns hold different kinds of value: {each}", remedy)
+
+
 def _labels(config: Config, source: Source, rows: Sample) -> Problems:
-    wrong = next((row["label"] for row in rows.rows if not isinstance(row.get("label"), bool)), None)
-    if wrong is not None:
-        message = f"label is {wrong!r} in the data, and KTO wants true or false"
-        yield config.problem(source.place, message, "write true for answers that were liked, false for others")
+    for row in rows.rows:
+        if not isinstance(row["label"], bool):
+            message = f"label is {json.dumps(row['label'])} in the data, and KTO wants true or false"
+            remedy = "write true for answers that were liked, false for others"
+            yield config.problem(source.place, message, remedy)
+            return

@@ -11,6 +11,7 @@ from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
+from cw_cli.frameworks.trl import rewards
 
 RLHF = TrainingType("rlhf")
 SUBJECT = "cw trl rlhf"
@@ -36,6 +37,8 @@ def cross_checks(config: Config) -> Iterator[Problem]:
             message = f"{key} is missing: {what}"
             yield config.problem((key,), message, f"add `{key}:` with a folder or a name on the Hugging Face Hub")
     yield from _batches(config)
+    if rewards.is_function(name := config.get("reward_model") or ""):
+        yield from rewards.served_function(config, ("reward_model",), name)
     algorithm = config.get("algorithm") or "ppo"
     if algorithm == "ppo" and config.get("num_generations") is not None:
         message = "num_generations is for `algorithm: rloo` and `grpo`; PPO samples one completion of a prompt"

@@ -9,7 +9,12 @@ from typing import Any
 
 from cw_cli.core.schema import Renamed
 
-ALIASES = {"model_name": "model_name_or_path"}
+ALIASES = {
+    "model_name": "model_name_or_path",
+    # As TRL's and Accelerate's own command lines call it.
+    "accelerate_config": "accelerate",
+    "config_file": "accelerate",
+}
 
 BLOCKS = ("trainer_args",)
 
@@ -41,7 +46,7 @@ RENAMED_CHOICES: dict[str, dict[Any, Any]] = {
     "loss_type": {"chunked_nll": "nll"},
 }
 
-_PYTHON = "it is an argument for Python code, which a YAML file cannot hold"
+PYTHON = "it is an argument for Python code, which a YAML file cannot hold"
 _MEASURED = "cw measures tokens per second by itself"
 _FSDP = "write it as {0} inside `fsdp_config:`, with `fsdp: true`"
 _TPU = "TPUs are set up by Accelerate"
@@ -51,14 +56,14 @@ REMOVED = {
     "dataset_batch_size": "the dataset is prepared in batches that TRL chooses; delete it",
     "num_of_sequences": "`packing: true` packs the whole dataset; delete it",
     "chars_per_token": "`packing: true` counts tokens, not characters; delete it",
-    "tokenizer": _PYTHON + "; the tokenizer beside the model is used",
-    "processing_class": _PYTHON + "; the tokenizer beside the model is used",
-    "formatting_func": _PYTHON + "; write the columns prompt and completion, messages or text into the dataset",
-    "peft_config": _PYTHON + "; write `use_peft: true` and the lora_ keys",
-    "quantization_config": _PYTHON + "; write `load_in_4bit: true` or `load_in_8bit: true`",
-    "data_collator": _PYTHON,
-    "train_dataset": _PYTHON + "; write `dataset_name:` or `datasets:`",
-    "eval_dataset": _PYTHON + "; write `eval_strategy:` and `dataset_test_split:`",
+    "tokenizer": PYTHON + "; the tokenizer beside the model is used",
+    "processing_class": PYTHON + "; the tokenizer beside the model is used",
+    "formatting_func": PYTHON + "; write the columns prompt and completion, messages or text into the dataset",
+    "peft_config": PYTHON + "; write `use_peft: true` and the lora_ keys",
+    "quantization_config": PYTHON + "; write `load_in_4bit: true` or `load_in_8bit: true`",
+    "data_collator": PYTHON,
+    "train_dataset": PYTHON + "; write `dataset_name:` or `datasets:`",
+    "eval_dataset": PYTHON + "; write `eval_strategy:` and `dataset_test_split:`",
     "use_liger_loss": "write `model_init_kwargs: {use_kernels: true}`",
     # ModelConfig and ScriptArguments
     "use_flash_attention_2": "write `attn_implementation: flash_attention_2`",
@@ -92,7 +97,7 @@ REMOVED = {
     "tpu_metrics_debug": _TPU + "; write `debug: tpu_metrics_debug`",
 }
 
-_REFERENCE = "the reference is the model as it was, or the one without its adapter"
+REFERENCE = "the reference is the model as it was, or the one without its adapter"
 _LENGTHS = "write `max_length:` for prompt and answer together"
 
 REMOVED_OF = {
@@ -104,11 +109,11 @@ REMOVED_OF = {
         "reference_free": "it is no loss of DPO any more; see `loss_type:`",
         "generate_during_eval": "it is gone from TRL; delete it",
         "label_pad_token_id": "delete it",
-        "ref_model_init_kwargs": _REFERENCE + "; delete it",
-        "model_adapter_name": _REFERENCE + "; delete it",
-        "ref_adapter_name": _REFERENCE + "; delete it",
+        "ref_model_init_kwargs": REFERENCE + "; delete it",
+        "model_adapter_name": REFERENCE + "; delete it",
+        "ref_adapter_name": REFERENCE + "; delete it",
         "use_logits_to_keep": "it is always done; delete it",
-        "tools": _PYTHON + "; write a column `tools` into the dataset",
+        "tools": PYTHON + "; write a column `tools` into the dataset",
     },
     "kto": {"max_prompt_length": _LENGTHS, "max_completion_length": _LENGTHS},
 }
@@ -126,12 +131,10 @@ IGNORED = {
     "quiet": "it is an option of accelerate launch",
 }
 
-_SHARDING = "write `deepspeed: your-config.json`, or `fsdp: true` with `fsdp_config:`"
 _FSDP_PREFIXED = "write `fsdp: true` and put it into `fsdp_config:` without the prefix fsdp_"
 
 ACCELERATE = {
     # What `accelerate launch` would understand; each has a key of the trainer that means the same.
-    **dict.fromkeys(("accelerate_config", "config_file"), _SHARDING),
     **dict.fromkeys(
         (
             "use_deepspeed",
@@ -196,10 +199,10 @@ REPORTERS = (
     "wandb",
 )
 
-_AT_LEAST_0 = {"minimum": 0}
-_AT_LEAST_1 = {"minimum": 1}
-_ABOVE_0 = {"exclusiveMinimum": 0}
-_SHARE = {"minimum": 0, "maximum": 1}
+AT_LEAST_0 = {"minimum": 0}
+AT_LEAST_1 = {"minimum": 1}
+ABOVE_0 = {"exclusiveMinimum": 0}
+SHARE = {"minimum": 0, "maximum": 1}
 
 DPO_LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
@@ -208,7 +211,10 @@ DPO_LOSSES = (
 
 OVERLAY_OF: dict[str, dict[str, dict[str, Any]]] = {
     # A single one is taken too; a wrong one fails with the first batch.
-    "dpo": {"loss_type": {"type": ["array", "string"], "items": {"type": "string", "enum": [*DPO_LOSSES]}}},
+    "dpo": {
+        "loss_type": {"type": ["array", "string"], "items": {"type": "string", "enum": [*DPO_LOSSES]}},
+        "f_divergence_type": {"enum": ["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]},
+    },
 }
 """The same for one training type."""
 
@@ -228,37 +234,37 @@ OVERLAY: dict[str, dict[str, Any]] = {
     "fsdp": {"type": ["boolean", "string", "array", "null"]},
     "lora_target_modules": {"type": ["string", "array", "null"]},
     # Ranges outside of which training fails or makes no sense.
-    "learning_rate": _AT_LEAST_0,
-    "num_train_epochs": _AT_LEAST_0,
+    "learning_rate": AT_LEAST_0,
+    "num_train_epochs": AT_LEAST_0,
     "max_steps": {"minimum": -1},
-    "per_device_train_batch_size": _AT_LEAST_1,
-    "per_device_eval_batch_size": _AT_LEAST_1,
-    "gradient_accumulation_steps": _AT_LEAST_1,
-    "eval_accumulation_steps": _AT_LEAST_1,
-    "logging_steps": _AT_LEAST_0,
-    "eval_steps": _AT_LEAST_0,
-    "save_steps": _AT_LEAST_0,
-    "eval_delay": _AT_LEAST_0,
-    "save_total_limit": _AT_LEAST_0,
-    "warmup_steps": _AT_LEAST_0,
-    "weight_decay": _AT_LEAST_0,
-    "max_grad_norm": _AT_LEAST_0,
-    "adam_beta1": _SHARE,
-    "adam_beta2": _SHARE,
-    "adam_epsilon": _AT_LEAST_0,
-    "label_smoothing_factor": _SHARE,
-    "neftune_noise_alpha": _AT_LEAST_0,
-    "max_length": _AT_LEAST_1,
-    "torch_empty_cache_steps": _AT_LEAST_1,
-    "dataset_num_proc": _AT_LEAST_1,
-    "dataloader_num_workers": _AT_LEAST_0,
-    "dataloader_prefetch_factor": _AT_LEAST_1,
-    "ddp_bucket_cap_mb": _AT_LEAST_1,
-    "ddp_timeout": _AT_LEAST_1,
+    "per_device_train_batch_size": AT_LEAST_1,
+    "per_device_eval_batch_size": AT_LEAST_1,
+    "gradient_accumulation_steps": AT_LEAST_1,
+    "eval_accumulation_steps": AT_LEAST_1,
+    "logging_steps": AT_LEAST_0,
+    "eval_steps": AT_LEAST_0,
+    "save_steps": AT_LEAST_0,
+    "eval_delay": AT_LEAST_0,
+    "save_total_limit": AT_LEAST_0,
+    "warmup_steps": AT_LEAST_0,
+    "weight_decay": AT_LEAST_0,
+    "max_grad_norm": AT_LEAST_0,
+    "adam_beta1": SHARE,
+    "adam_beta2": SHARE,
+    "adam_epsilon": AT_LEAST_0,
+    "label_smoothing_factor": SHARE,
+    "neftune_noise_alpha": AT_LEAST_0,
+    "max_length": AT_LEAST_1,
+    "torch_empty_cache_steps": AT_LEAST_1,
+    "dataset_num_proc": AT_LEAST_1,
+    "dataloader_num_workers": AT_LEAST_0,
+    "dataloader_prefetch_factor": AT_LEAST_1,
+    "ddp_bucket_cap_mb": AT_LEAST_1,
+    "ddp_timeout": AT_LEAST_1,
     "seed": {"minimum": 0, "maximum": 2**32 - 1},
-    "data_seed": _AT_LEAST_0,
-    "lora_r": _AT_LEAST_1,
-    "lora_dropout": _SHARE,
-    "router_aux_loss_coef": _AT_LEAST_0,
-    "test_split_size": {"type": ["integer", "number", "null"], **_ABOVE_0},
+    "data_seed": AT_LEAST_0,
+    "lora_r": AT_LEAST_1,
+    "lora_dropout": SHARE,
+    "router_aux_loss_coef": AT_LEAST_0,
+    "test_split_size": {"type": ["integer", "number", "null"], **ABOVE_0},
 }

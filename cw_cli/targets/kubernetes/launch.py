@@ -178,6 +178,8 @@ class _Attempt:
         return _with(item, ownerReferences=[owner])
 
     def _remove(self, item: Manifest) -> None:
+        if item["kind"] == "Secret":
+            return  # It goes with the record: to delete Secrets is no right that a run needs.
         if item is not self.record:
             self.connection.delete(item["kind"], item["metadata"]["name"])
         elif self.claiming and (uid := self.owner or self._ours()):

@@ -36,6 +36,13 @@ RIGHTS = (
     ),
     Right("apps", "deployments", ("get", "list", "create", "patch", "delete"), "the services of a run: a reward model"),
     Right(
+        "",
+        "secrets",
+        ("create", "patch"),
+        "a token of each run's own for its reward service, where a config asks for one",
+        optional=True,
+    ),
+    Right(
         "networking.k8s.io",
         "networkpolicies",
         ("list", "create", "patch", "delete"),
@@ -57,7 +64,7 @@ RIGHTS = (
     Right("", "namespaces", ("get",), "cw doctor: the Pod Security level of this namespace", optional=True),
     Right("kueue.x-k8s.io", "localqueues", ("get",), "cw doctor: whether a queue is there", optional=True),
 )
-"""In one namespace. Secrets are not among them: cw refers to them by name and reads none."""
+"""In one namespace. Secrets are referred to by name, and none is read."""
 
 CLUSTER_RIGHTS = (
     Right("", "nodes", ("list",), "cw nodes, cw gpu, and whether a run fits", optional=True),

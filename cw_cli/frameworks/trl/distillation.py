@@ -1,0 +1,105 @@
+"""What distillation asks beyond what all training types ask: a teacher that speaks the same tokens, and prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cw_cli.core.config import Config
+from cw_cli.core.datasets import sample
+from cw_cli.core.framework import TrainingType
+from cw_cli.core.paths import local_path
+from cw_cli.core.problems import Problem
+from cw_cli.core.spelling import nearest
+from cw_cli.frameworks.trl import files
+from cw_cli.frameworks.trl.sources import Source, checks_with
+
+Problems = Iterator[Problem]
+
+DISTILLATION = TrainingType("distillation")
+STUDENT, TEACHER = "model_name_or_path", "teacher_model_name_or_path"
+
+OVERLAY: dict[str, dict[str, Any]] = {
+    "beta": {"minimum": 0, "maximum": 1},
+    "max_completion_length": {"type": "integer", "minimum": 1},
+    "temperature": {"exclusiveMinimum": 0},
+    "top_p": {"exclusiveMinimum": 0, "maximum": 1},
+    "top_k": {"minimum": 0},
+    "min_p": {"minimum": 0, "maximum": 1},
+    "repetition_penalty": {"exclusiveMinimum": 0},
+    # Free text in the dataclass; refused once the model is loaded.
+    "vllm_mode": {"enum": ["server", "colocate"]},
+    "vllm_model_impl": {"enum": ["vllm", "transformers", "auto"]},
+}
+
+REMOVED = {
+    "max_length": "write `max_completion_length:`; prompts are never cut",
+    "max_seq_length": "write `max_completion_length:`; prompts are never cut",
+    "max_prompt_length": "prompts are never cut; leave long ones out of the data",
+    # Of GKD and of the experimental distillation before it became a trainer of its own.
+    "max_new_tokens": "write `max_completion_length:`",
+    "lmbda": "all completions are the model's own now; delete it",
+    "seq_kd": "all completions are the model's own now; for the teacher's, train on them with `cw trl sft`",
+    "teacher_model": f"write `{TEACHER}:`",
+}
+
+PROMPTS = ("question", "instruction", "input", "query", "text", "messages")
+"""Columns that people use for what a model shall answer."""
+
+
+def checks(config: Config) -> Problems:
+    yield from teacher(config)
+    yield from checks_with(config, _prompts)
+
+
+def teacher(config: Config) -> Problems:
+    """A model whose distributions can be compared with the student's, number for number."""
+    yield from files.model(config, TEACHER, tokenizer=False)
+    sizes = [_vocabulary(config, key) for key in (STUDENT, TEACHER)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        message = f"the teacher has {sizes[1]} tokens and the student {sizes[0]}, so nothing can be compared"
+        yield config.problem((TEACHER,), message, "take a teacher of the same family, with the same tokenizer")
+
+
+def _vocabulary(config: Config, key: str) -> int | None:
+    """How many tokens a model that is a folder on this machine has."""
+    value = config.get(key)
+    path = local_path(value, config.folder) if isinstance(value, str) else None
+    try:
+        settings = json.loads(((path or Path()) / "config.json").read_text("utf-8")) if path else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(settings, dict):
+        return None
+    text = settings.get("text_config")
+    size = (text if isinstance(text, dict) else settings).get("vocab_size")
+    return size if isinstance(size, int) else None
+
+
+def _prompts(config: Config, found: Sequence[Source]) -> Problems:
+    for source in found:
+        paths = (source.files or {}).get(source.split)
+        rows = sample(paths[0], source.format) if paths else None
+        if rows is None or not paths:
+            continue
+        if rows.problems:
+            yield from rows.problems
+            continue
+        there = [name for name in rows.columns if source.columns is None or name in source.columns]
+        if "prompt" not in there:
+            other = next((name for name in PROMPTS if name in there), None) or nearest("prompt", there)
+            message = f"{paths[0].name}: the data has {', '.join(there) or 'no columns'}, and lacks prompt"
+            yield config.problem(
+                source.place, message, f"rename {other} to prompt" if other else "give each row prompt"
+            )
+        elif rows.kinds("prompt") == {"messages"}:
+            if files.lacks_chat_template(config):
+                message = "the data holds conversations, and the model's tokenizer has no chat template"
+                remedy = "take a model that was made for chat, or save a chat template with its tokenizer"
+                yield config.problem((STUDENT,), message, remedy)
+        elif not rows.kinds("prompt") <= {"text"}:
+            kinds = " and ".join(sorted(rows.kinds("prompt")))
+            remedy = "write text, or a list of messages with role and content"
+            yield config.problem(source.place, f"prompt holds {kinds}", remedy)

@@ -1,0 +1,4 @@
+"""Named by TRL; not used with a server."""
+
+
+class StructuredOutputsParams: ...
