@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -189,6 +188,5 @@ class Part:
 
     def rest(self) -> None:
         """Wait to be freed with the run."""
-        sys.stdout.flush()
         while not self.told:
-            signal.pause()
+            time.sleep(BETWEEN_LOOKS)

@@ -117,7 +117,7 @@ def test_what_it_cannot_do_is_refused_with_a_sentence(door: Door, changes: dict[
 
 
 def test_flags_of_vllm_come_from_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("cw_train.serve_model.gpu_count", lambda: 4)
+    monkeypatch.setattr("cw_train.serve_model.gpus_here", lambda: 4)
     monkeypatch.delenv("HOST", raising=False)
     flags = {"max_model_len": 8192, "enable_prefix_caching": False, "trust-remote-code": True, "hf_overrides": {"a": 1}}
     program, *words = vllm_command("owner/model", 8000, flags | {"dtype": None})
