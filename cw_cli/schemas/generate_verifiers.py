@@ -132,7 +132,7 @@ def _openness(name: str) -> Spec:
     return {"additionalProperties": True} if name in OPEN else {}
 
 
-LIMITS = tuple(word for word in KEPT if word not in ("type", "default", "description", "enum"))
+LIMITS = tuple(word for word in KEPT if word not in ("type", "default", "description", "enum", "required"))
 
 
 def _joined(branches: list[Spec]) -> Spec:
@@ -147,6 +147,9 @@ def _joined(branches: list[Spec]) -> Spec:
         result["enum"] = [value for branch in branches for value in branch.get("enum", [None])]
     blocks = [branch["properties"] for branch in branches if "properties" in branch]
     if blocks:
+        needed = [set(branch.get("required", ())) for branch in branches if "properties" in branch]
+        if common := sorted(set.intersection(*needed)):
+            result["required"] = common
         result["properties"] = _all_kinds(blocks) if len(blocks) > 1 else blocks[0]
     return result
 

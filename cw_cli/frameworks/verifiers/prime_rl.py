@@ -42,7 +42,6 @@ KNOWN: dict[str, tuple[str, str]] = {
     "wandb": ("object", "Weights & Biases."),
     "log": ("object", "How the parts log."),
     "output_dir": ("string", "Where all parts write, on a volume that all of them see."),
-    "clean_output_dir": ("boolean", "Whether an older run's results there are deleted first."),
     "env_server_base_port": ("integer", "First port of the environments' servers, beside the orchestrator."),
     "bench": ("boolean", "Measure instead of training."),
     "experimental": ("object", "What may change."),
@@ -69,6 +68,7 @@ REMOVED = {
     "async_generation_timeout": _OLD.format("orchestrator"),
     "trainer_gpu_ids": "write `deployment.num_train_gpus`",
     "inference_gpu_ids": "write `deployment.num_infer_gpus`",
+    "clean_output_dir": "a run without output_dir has a folder of its own; name another one",
     "slurm": "cw places the parts itself; delete it",
     "dry_run": "cw validate and --dry-run show what would run",
 }
