@@ -9,7 +9,14 @@ PAUSE = 0.5  # seconds
 
 
 def part(trainer: Any) -> None:
-    """End the trackers and the group of processes, once all of them are here.
+    """End the trackers and the group of processes, once all of them are here."""
+    gather(trainer.accelerator)
+    trainer.end()
+
+
+def gather(processes: Any) -> None:
+    """Wait until all processes are here and nothing is exchanged between them any more; `processes` is Accelerate's
+    state of them.
 
     On the processor gloo's threads may still be dropping the tensors of the last exchange, for which they need Python's
     lock. A group that is taken down in that moment waits for those threads with the lock in its hand, for ever (seen
@@ -17,7 +24,6 @@ def part(trainer: Any) -> None:
     """
     import torch.distributed
 
-    trainer.accelerator.wait_for_everyone()
+    processes.wait_for_everyone()
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         time.sleep(PAUSE)
-    trainer.end()
