@@ -77,7 +77,10 @@ def test_an_exit_code_of_0_proves_nothing(traces: Path) -> None:
     short = tallied(traces, row())
     short.total = 2
     assert verdict(short) == f"1 of 2 rollouts are in {traces}"
-    assert verdict(tallied(traces, row()), code=1) == "verifiers ended with exit code 1 after 1 of 1 rollouts"
+    assert (
+        verdict(tallied(traces, row()), code=1)
+        == "verifiers ended with exit code 1 after 1 of 1 rollouts; its log says why"
+    )
 
 
 @pytest.mark.parametrize(("allowed", "succeeds"), [(0, False), (1, True), (0.25, True), (0.2, False), (2, True)])
