@@ -61,6 +61,7 @@ def test_what_prime_rl_publishes_is_taken_as_it_is() -> None:
         (["orchestrator.model.client.base_url=['http://x/v1']"], "the run starts the inference server"),
         (["retries=1"], "prime-rl's parts start together"),
         (["gpu=2"], "gpu says 2 GPUs and deployment.num_train_gpus 1; write `deployment.num_train_gpus: 2` as well"),
+        (["gpu=0"], "gpu is 0, and prime-rl works on GPUs alone"),
         (["services.inference.gpu=2"], "services.inference.gpu says 2 GPUs and deployment.num_infer_gpus 1"),
         (["services.inference.replicas=2"], "each inference server gets new weights at its own address"),
         (

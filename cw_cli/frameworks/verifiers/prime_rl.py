@@ -168,7 +168,10 @@ def _gpus(config: Config, keys: LaunchKeys) -> Problems:
     told: list[tuple[KeyPath, int | None, str]] = [(("gpu",), keys.resources.gpu, "train")]
     told += [(("services", "inference", "gpu"), service.resources.gpu, "infer")] if service else []
     for path, count, part in told:
-        if count is not None and count != gpus(config, part):
+        if count == 0:
+            message = f"{_shown(path)} is 0, and prime-rl works on GPUs alone"
+            yield config.problem(path, message, "run it where there are some: a cluster, or a machine that has them")
+        elif count is not None and count != gpus(config, part):
             shown, key = _shown(path), f"deployment.num_{part}_gpus"
             message = f"{shown} says {count} GPUs and {key} {gpus(config, part)}"
             yield config.problem(path, message, f"write `{key}: {count}` as well")
