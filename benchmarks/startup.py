@@ -13,77 +13,43 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from stopwatch import Measured
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CONFIG = EXAMPLES / "quickstart" / "sft.yaml"
 AXOLOTL = EXAMPLES / "axolotl" / "sft.yaml"
 PLUGIN = EXAMPLES / "plugin-folder" / "my_trl_plugin"
 
-# A process starts with the peak memory of the one that forked it, so a small one does.
-STOPWATCH = """
-import os, sys, time
-null = os.open(os.devnull, os.O_RDWR)
-began = time.perf_counter()
-pid = os.fork()
-if pid == 0:
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    os.execv(sys.argv[1], sys.argv[1:])
-_, status, usage = os.wait4(pid, 0)
-print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
-"""
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 MEGABYTE = 1024 * 1024
 
 
-@dataclass
-class Measured:
-    """One command and what each of its runs took."""
-
-    name: str
-    command: list[str]
-    seconds: list[float] = field(default_factory=list)
-    peaks: list[int] = field(default_factory=list)
-    """Bytes."""
-
-    def run(self, environment: dict[str, str], folder: Path) -> None:
-        watch = [sys.executable, "-I", "-S", "-c", STOPWATCH, *self.command]
-        done = subprocess.run(watch, env=environment, cwd=folder, capture_output=True, text=True, check=True)
-        seconds, peak, code = done.stdout.split()
-        if code != "0":
-            raise SystemExit(f"`{' '.join(self.command)}` ended with exit code {code}")
-        self.seconds.append(float(seconds))
-        self.peaks.append(int(peak) * RSS_UNIT)
-
-
-def commands(torchx: str | None, kubectl: str | None) -> list[Measured]:
+def commands(torchx: str | None, kubectl: str | None) -> dict[str, list[str]]:
     python = sys.executable
     cw = str(Path(python).with_name("cw"))
     config = str(CONFIG)
-    found = [
-        Measured("python (does nothing)", [python, "-c", "pass"]),
-        Measured("cw --help", [cw, "--help"]),
-        Measured("cw trl sft --help", [cw, "trl", "sft", "--help"]),
-        Measured("cw list", [cw, "list"]),
-        Measured("cw validate trl sft CONFIG", [cw, "validate", "trl", "sft", config]),
-        Measured("cw validate axolotl sft CONFIG", [cw, "validate", "axolotl", "sft", str(AXOLOTL)]),
-        Measured("cw trl sft CONFIG --dry-run", [cw, "trl", "sft", config, "--dry-run"]),
-    ]
+    found = {
+        "python (does nothing)": [python, "-c", "pass"],
+        "cw --help": [cw, "--help"],
+        "cw trl sft --help": [cw, "trl", "sft", "--help"],
+        "cw list": [cw, "list"],
+        "cw validate trl sft CONFIG": [cw, "validate", "trl", "sft", config],
+        "cw validate axolotl sft CONFIG": [cw, "validate", "axolotl", "sft", str(AXOLOTL)],
+        "cw trl sft CONFIG --dry-run": [cw, "trl", "sft", config, "--dry-run"],
+    }
     if torchx:
         job = [*("-j", "1x4", "--gpu", "4", "--cpu", "8", "--memMB", "65536"), "--script", "train.py"]
         dry = ["run", "--dryrun", "-s", "kubernetes", "-cfg", "queue=default", "--workspace", "", "dist.ddp", *job]
-        found += [
-            Measured("torchx --help", [torchx, "--help"]),
-            Measured("torchx run --dryrun -s kubernetes", [torchx, *dry]),
-        ]
+        found |= {
+            "torchx --help": [torchx, "--help"],
+            "torchx run --dryrun -s kubernetes": [torchx, *dry],
+        }
     if kubectl:
         dry = ["create", "job", "x", "--image=busybox", "--dry-run=client", "-o", "yaml"]
-        found.append(Measured("kubectl create job --dry-run=client", [kubectl, *dry]))
+        found["kubectl create job --dry-run=client"] = [kubectl, *dry]
     return found
 
 
@@ -125,7 +91,7 @@ def main() -> None:
     parser.add_argument("--kubectl", default=shutil.which("kubectl"), help="path of kubectl")
     parser.add_argument("--plugins", type=int, default=0, help="plugins that the user has")
     chosen = parser.parse_args()
-    measured = commands(chosen.torchx, chosen.kubectl)
+    measured = [(Measured(name), command) for name, command in commands(chosen.torchx, chosen.kubectl).items()]
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "train.py").touch()
         for number in range(chosen.plugins):
@@ -140,15 +106,15 @@ def main() -> None:
             "KUBECONFIG": f"{home}/none",
         }
         for run in range(chosen.runs + 1):
-            for each in measured:
-                each.run(environment, Path(home))
+            for each, command in measured:
+                each.run(command, environment, home)
             if run == 0:  # It filled the caches: compiled modules, pages of the disk.
-                for each in measured:
+                for each, _ in measured:
                     each.seconds.clear()
                     each.peaks.clear()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{chosen.runs} runs each, taking turns; {os.cpu_count()} processors{load}, {chosen.plugins} plugins\n")
-    print(table(measured))
+    print(table([each for each, _ in measured]))
     for name, path in (("torchx", chosen.torchx), ("kubectl", chosen.kubectl)):
         if not path:
             print(f"\n{name} is not installed here; --{name} PATH names one.")

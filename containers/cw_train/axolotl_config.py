@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,17 +21,37 @@ def prepared_config(config: str) -> dict[str, Any]:
     values = read_config(config)
     os.environ.update({name: str(value) for name, value in values.pop("env", {}).items()})
     os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
+    for bars in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(bars, "1")  # bars are for terminals; the progress lines replace them
     values = {key: importable(value) for key, value in values.items()}
     path, digest = values.get("dataset_prepared_path"), os.environ.get("CW_PREPARED")
     if digest and not (path and Path(path).is_absolute()):
         # Axolotl's name for prepared data says nothing of what is in the files, and all runs read theirs from the same
         # folder. An absolute path is taken at its word.
         output = Path(values.get("output_dir") or "model-out").absolute()
-        values["dataset_prepared_path"] = str(output.parent / "prepared" / digest)
+        folder = output.parent / "prepared" / digest
+        discard_unfinished(folder)
+        values["dataset_prepared_path"] = str(folder)
     if server := os.environ.get("CW_VLLM"):
         host, _, port = server.partition(":")
         values["trl"] = {**(values.get("trl") or {}), "vllm_server_host": host, "vllm_server_port": int(port)}
     return values
+
+
+def discard_unfinished(folder: Path) -> None:
+    """A process that is killed while it writes prepared data leaves a part, which Axolotl would take for the whole."""
+    if not folder.is_dir():
+        return
+    from filelock import FileLock, Timeout
+
+    try:
+        # Axolotl's own lock: while somebody holds it, the data is being written.
+        with FileLock(folder / "datasets_prep.lock", timeout=0):
+            for part in folder.iterdir():
+                if part.is_dir() and not (part / "state.json").is_file():  # written last
+                    shutil.rmtree(part, ignore_errors=True)
+    except Timeout:
+        return
 
 
 def importable(value: Any) -> Any:

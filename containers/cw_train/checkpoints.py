@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cw_train import Preempted, RefusedError
+from cw_train.parting import gather
 from cw_train.progress import announce
 
 MARKER = "cw-checkpoint.json"
@@ -250,7 +251,7 @@ class Checkpoints:
         from accelerate import PartialState
 
         self.preemption.finish()
-        PartialState().wait_for_everyone()
+        gather(PartialState())
         PartialState().destroy_process_group()
         raise Preempted(state.global_step)
 

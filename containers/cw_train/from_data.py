@@ -19,6 +19,7 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.accelerate_profile import take_profile
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
+from cw_train.parting import part
 from cw_train.progress import Progress, TellsCompletions
 
 
@@ -128,10 +129,7 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     progress.finish(training, trainer.state)
     if training.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
-    # Rank 0 may still be drawing. To wait lets gloo's threads drop their last tensors, for which they need
-    # Python's lock: where the group ends at once, both wait for each other for ever.
-    trainer.accelerator.wait_for_everyone()
-    trainer.end()
+    part(trainer)
 
 
 def read_config(config: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,7 +35,10 @@ def main(config: str) -> None:
     paths = [path for env in environments(values) for path in importable(env)]
     output = Path(values["output_dir"])
     complete(values, os.environ)
-    resume(values, output)
+    goes_on = resume(values, output)
+    # The server is asked for before anything is written: whoever starts it may still delete what an older run left.
+    if role == ("inference" if values.get("inference") is not None else "orchestrator"):
+        delete_stale(output, goes_on)
 
     # 2. prime-rl's own split into its parts. It refuses what it does not know.
     folder = split(config, values, output)
@@ -82,14 +84,37 @@ def complete(values: dict[str, Any], environment: Any) -> None:
         client = values["orchestrator"].setdefault("model", {}).setdefault("client", {})
         client["base_url"] = [environment["INFERENCE_URL"]]
     values.setdefault("weight_broadcast", {}).setdefault("type", "filesystem")
+    # For prime-rl all parts are on one node; here each has its own, and the trainer perhaps several.
+    deployment = values.setdefault("deployment", {})
+    train = int(deployment.get("num_train_gpus") or 1) * int(environment.get("NODES") or 1)
+    infer = int(deployment.get("num_infer_gpus") or 1)
+    deployment.update(num_train_gpus=train, num_infer_gpus=infer, gpus_per_node=max(train + infer, 8))
 
 
-def resume(values: dict[str, Any], output: Path) -> None:
-    """Go on from the newest checkpoint in the output folder, if the config saves any."""
+def resume(values: dict[str, Any], output: Path) -> int | None:
+    """The step to go on from: the config's, or that of the newest checkpoint in the output folder if the config saves
+    any; None to begin afresh."""
     checkpoints = values.get("ckpt")
-    open_ended = isinstance(checkpoints, dict) and checkpoints.get("resume_step") is None
-    if open_ended and any((output / "checkpoints").glob("step_*")):
-        checkpoints["resume_step"] = -1  # prime-rl's word for the newest
+    if not isinstance(checkpoints, dict):
+        return None
+    if checkpoints.get("resume_step") in (None, -1):
+        if any((output / "checkpoints").glob("step_*")):
+            from prime_rl.utils.pathing import get_ckpt_dir, resolve_latest_ckpt_step
+
+            checkpoints["resume_step"] = resolve_latest_ckpt_step(get_ckpt_dir(output))
+        else:
+            checkpoints.pop("resume_step", None)
+    step: int | None = checkpoints.get("resume_step")
+    return step
+
+
+def delete_stale(output: Path, step: int | None) -> None:
+    """Delete rollouts and weights after `step` that an older run has left in the folder, as prime-rl's launcher does:
+    they would be taken for this run's."""
+    if output.is_dir() and any(path.name != ".cw" for path in output.iterdir()):
+        from prime_rl.utils.pathing import clean_future_steps
+
+        clean_future_steps(output, -1 if step is None else step)
 
 
 def split(config: str, values: dict[str, Any], output: Path) -> Path:
@@ -189,6 +214,5 @@ class Part:
 
     def rest(self) -> None:
         """Wait to be freed with the run."""
-        sys.stdout.flush()
         while not self.told:
-            signal.pause()
+            time.sleep(BETWEEN_LOOKS)

@@ -15,6 +15,7 @@ from typing import Any
 
 from cw_train import RefusedError
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
+from cw_train.parting import part
 from cw_train.progress import TellsCompletions
 from cw_train.prompts import read_prompts, tokenized
 from cw_train.reward_functions import served
@@ -110,10 +111,7 @@ def train(config: str, settings: Settings, given: set[str], client: Any, preempt
         trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     progress.finish(training, trainer.state)
-    # Rank 0 may still be drawing. To wait lets gloo's threads drop their last tensors, for which they need
-    # Python's lock: where the group ends at once, both wait for each other for ever.
-    trainer.accelerator.wait_for_everyone()
-    trainer.end()
+    part(trainer)
 
 
 def refuse_what_is_ppo_s(config: str, settings: Settings, given: set[str]) -> None:

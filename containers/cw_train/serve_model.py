@@ -22,6 +22,7 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.from_data import read_config
 from cw_train.progress import announce
+from cw_train.serve_vllm import gpus_here
 
 LONGEST = 256  # new tokens where a request does not say
 
@@ -46,7 +47,7 @@ def vllm_command(model: str, port: int, flags: dict[str, Any]) -> list[str]:
     """`vllm serve` with the config's flags; it takes all GPUs that there are unless those say otherwise."""
     program = shutil.which("vllm") or os.path.join(os.path.dirname(sys.executable), "vllm")
     given = {str(name).replace("_", "-"): value for name, value in flags.items()}
-    if "tensor-parallel-size" not in given and (count := gpu_count()) > 1:
+    if "tensor-parallel-size" not in given and (count := gpus_here()) > 1:
         given["tensor-parallel-size"] = count
     words = [program, "serve", model, "--host", os.environ.get("HOST") or "0.0.0.0", "--port", str(port)]
     for name, value in given.items():
@@ -57,12 +58,6 @@ def vllm_command(model: str, port: int, flags: dict[str, Any]) -> list[str]:
         elif value is not None:
             words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
     return words
-
-
-def gpu_count() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def serve(model: str, port: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from cw_train import RefusedError
 from cw_train.checkpoints import Checkpoints, NothingLeftToTrainError, Owner, Preemption, agree, choose
 from cw_train.from_data import read_config
+from cw_train.parting import gather
 from cw_train.progress import TellsRewards
 from cw_train.prompts import read_prompts, tokenized, turn
 from cw_train.rlhf_settings import Settings, read_settings
@@ -120,7 +121,7 @@ def train(config: str, settings: Settings, client: Any, preemption: Preemption) 
         policy.save(output)
         tokenizer.save_pretrained(output)
     progress.finish(arguments, state)
-    here.wait_for_everyone()
+    gather(here)
     here.destroy_process_group()
 
 

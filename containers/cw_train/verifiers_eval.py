@@ -27,8 +27,8 @@ from cw_train.verifiers_traces import Tally, judge, write_summary
 
 VERSION = "0.4.0"
 OWN_KEYS = ("max_failed", "vllm")
-NO_KEY = "OPENAI_API_KEY"
-"""The variable with the endpoint's key; one that is not set means that the endpoint asks for none."""
+NO_KEY = "INFERENCE_API_KEY"
+"""The variable with a server's key; one that is not set means that the server asks for none."""
 PROGRAM = "from verifiers.v1.cli.eval.main import main; main()"
 BETWEEN_LOOKS = 1.0  # seconds between two looks at the traces
 
@@ -140,9 +140,10 @@ def with_defaults(values: dict[str, Any], environment: Any) -> None:
     if output.name == run["name"] and not run.get("dir"):
         values["output_dir"] = str(output.parent)  # the folder that cw has made for this run: one level is enough
     client = values.setdefault("client", {})
-    if "INFERENCE_URL" in environment:
-        client.setdefault("base_url", environment["INFERENCE_URL"])
-    client.setdefault("api_key_var", NO_KEY)
+    if not client.get("base_url") and "INFERENCE_URL" in environment:
+        client["base_url"] = environment["INFERENCE_URL"]
+        client.setdefault("api_key_var", NO_KEY)  # somebody's key for another server is none of this one's business
+    client.setdefault("api_key_var", "OPENAI_API_KEY")
 
 
 def validated(config: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,9 @@ def judge(tally: Tally, code: int, allowed: float) -> None:
     if tally.done == 0:
         raise GaveUpError(f"verifiers ended with exit code {code} and made no rollout; its log above says why")
     if code:
-        raise GaveUpError(f"verifiers ended with exit code {code} after {tally.done} of {expected} rollouts")
+        raise GaveUpError(
+            f"verifiers ended with exit code {code} after {tally.done} of {expected} rollouts; its log says why"
+        )
     if tally.done < expected:
         raise GaveUpError(f"{tally.done} of {expected} rollouts are in {tally.traces}")
     if tally.failed > (allowed if allowed >= 1 else allowed * tally.done):

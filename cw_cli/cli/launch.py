@@ -60,14 +60,16 @@ def framework_group(entry: Entry) -> TyperGroup:
     group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, add_completion=False)
     group.callback(help=entry.help)(lambda: None)
     for training_type in entry.types or ():
-        text = f"Train with {entry.name} {training_type}: check CONFIG, start the run and follow it."
-        group.command(training_type, cls=LaunchCommand, help=text, context_settings=SETTINGS)(command)
+        text = f"Check CONFIG for {entry.name} {training_type}, start the run and follow it."
+        brief = f"Check a config for {training_type} and start the run."
+        how: Any = {"help": text, "short_help": brief, "context_settings": SETTINGS}
+        group.command(training_type, cls=LaunchCommand, **how)(command)
     return cast(TyperGroup, typer.main.get_command(group))
 
 
 def command(
     ctx: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The training config, a YAML file.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The training config, a YAML or TOML file.")],
     gpu: Gpu = None,
     cpu: Cpu = None,
     memory: Memory = None,

@@ -36,8 +36,9 @@ def command(
         typer.echo(json.dumps(json_schema(f"cw {framework} {training_type}", schemas), indent=2))
     elif key is not None:
         first, *inner = key.split(".")
-        one = _inside(_one_key(schemas, first), inner)
-        _print_key(one._replace(name=key))
+        outer = _one_key(schemas, first)
+        one = _inside(outer, inner)
+        _print_key(one._replace(name=".".join([outer.name, *inner])))
         if held := _held(one):
             typer.echo(f"    holds: {', '.join(held)}")
     else:

@@ -102,6 +102,8 @@ def coerced(value: Any, key: Key) -> Any:
 
 
 def _from_text(text: str, key: Key) -> Any:
+    if "null" in key.types and text == "None":
+        return None  # what Python programs write where TOML has no word for it
     if "boolean" in key.types and text.lower() in _BOOLEAN_WORDS:
         return _BOOLEAN_WORDS[text.lower()]
     number = scalar(text.replace("_", ""))

@@ -105,7 +105,7 @@ class Schema(NamedTuple):
             value = rename.convert(config.get(old))
             if value is None:
                 message = f"{old} is now {rename.new}{note}, and this value has no counterpart there"
-                problems.append(config.problem((old,), message, f"see `cw schema trl sft {rename.new}`"))
+                problems.append(config.problem((old,), message, f"look up {rename.new} with `cw schema`"))
                 return config.without((old,))
             config = config.with_value((old,), value, config.origin(old))
         message = f"{old} is called {rename.new} in {self.subject}{note}"

@@ -56,7 +56,7 @@ def _explain_success(facts: Facts) -> Verdict:
     losses = ""
     if outcome.headline is not None and outcome.headline[2] is not None:
         word, first, last = outcome.headline
-        losses = f", {word} from {first:.4g} to {last:.4g}"
+        losses = f", {word} {last:.4g}" if first is None else f", {word} from {first:.4g} to {last:.4g}"
     steps = f" after {outcome.steps} steps" if outcome.steps is not None else ""
     return Verdict(f"Finished{steps}{losses}.", f"The model is in {outcome.model}" if outcome.model else "")
 

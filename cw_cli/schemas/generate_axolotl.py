@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cw_cli.schemas.generate_trl import JSON_TYPES, text
+from cw_cli.schemas.generate_trl import JSON_TYPES
+from cw_cli.schemas.written import text, written
 
 FILE = Path(__file__).with_name("axolotl.json")
 
@@ -336,13 +337,7 @@ def main(arguments: list[str]) -> int:
             )
         sys.path.insert(0, str(site))
         generated = text(schema(site))
-    if "--check" not in arguments:
-        FILE.write_text(generated, encoding="utf-8")
-        return 0
-    if FILE.is_file() and FILE.read_text(encoding="utf-8") == generated:
-        return 0
-    print(f"{FILE} differs from {PINS[0]}: run python -m cw_cli.schemas.generate_axolotl", file=sys.stderr)
-    return 1
+    return written(FILE, generated, PINS[0], arguments)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cw_cli.core.json_schema import flat
+from cw_cli.schemas.written import written
+
+FILE = Path(__file__).with_name("cw.json")
 
 
 class GpuRequest(BaseModel):
@@ -148,12 +151,9 @@ def generated() -> str:
     return json.dumps({"groups": groups, "types": types}, indent=1) + "\n"
 
 
-def main() -> None:
-    path = Path(__file__).with_name("cw.json")
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if path.read_text() == generated() else f"{path} is not what the model says; run this program")
-    path.write_text(generated())
+def main(arguments: list[str]) -> int:
+    return written(FILE, generated(), "its model", arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from cw_cli.schemas.generate_trl import specs, text
+from cw_cli.schemas.generate_trl import specs
+from cw_cli.schemas.written import text, written
 
 FILE = Path(__file__).with_name("rlhf.json")
 RECIPES = Path(__file__).parents[2] / "containers" / "cw_train"
@@ -69,14 +70,7 @@ def keys_of(declared: type) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    generated = text(schema())
-    if "--check" not in arguments:
-        FILE.write_text(generated, encoding="utf-8")
-        return 0
-    if FILE.is_file() and FILE.read_text(encoding="utf-8") == generated:
-        return 0
-    print(f"{FILE} differs from the recipe: run python -m cw_cli.schemas.generate_rlhf", file=sys.stderr)
-    return 1
+    return written(FILE, text(schema()), "the recipe", arguments)
 
 
 if __name__ == "__main__":

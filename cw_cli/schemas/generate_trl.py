@@ -10,13 +10,14 @@ import dataclasses
 import enum
 import importlib
 import inspect
-import json
 import sys
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from cw_cli.schemas.written import text, written
 
 FILE = Path(__file__).with_name("trl.json")
 
@@ -159,29 +160,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default
 
 
-def text(value: dict[str, Any]) -> str:
-    """JSON with one line for each key of the schema, so that a new version of TRL reads well as a diff."""
-    groups = []
-    for name, group in value["groups"].items():
-        keys = ",\n".join(f"      {json.dumps(key)}: {_compact(item)}" for key, item in group["keys"].items())
-        groups.append(f'    {json.dumps(name)}: {{"title": {json.dumps(group["title"])}, "keys": {{\n{keys}\n    }}}}')
-    head = "".join(f"  {json.dumps(key)}: {_compact(value[key])},\n" for key in value if key != "groups")
-    return "{\n" + head + '  "groups": {\n' + ",\n".join(groups) + "\n  }\n}\n"
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def main(arguments: list[str]) -> int:
-    generated = text(schema())
-    if "--check" not in arguments:
-        FILE.write_text(generated, encoding="utf-8")
-        return 0
-    if FILE.is_file() and FILE.read_text(encoding="utf-8") == generated:
-        return 0
-    print(f"{FILE} differs from the installed TRL: run python -m cw_cli.schemas.generate_trl", file=sys.stderr)
-    return 1
+    return written(FILE, text(schema()), "the installed TRL", arguments)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cw_cli.schemas.generate_trl import text
+from cw_cli.schemas.written import text, written
 
 FILE = Path(__file__).with_name("verifiers.json")
 
@@ -132,7 +132,7 @@ def _openness(name: str) -> Spec:
     return {"additionalProperties": True} if name in OPEN else {}
 
 
-LIMITS = tuple(word for word in KEPT if word not in ("type", "default", "description", "enum"))
+LIMITS = tuple(word for word in KEPT if word not in ("type", "default", "description", "enum", "required"))
 
 
 def _joined(branches: list[Spec]) -> Spec:
@@ -147,6 +147,9 @@ def _joined(branches: list[Spec]) -> Spec:
         result["enum"] = [value for branch in branches for value in branch.get("enum", [None])]
     blocks = [branch["properties"] for branch in branches if "properties" in branch]
     if blocks:
+        needed = [set(branch.get("required", ())) for branch in branches if "properties" in branch]
+        if common := sorted(set.intersection(*needed)):
+            result["required"] = common
         result["properties"] = _all_kinds(blocks) if len(blocks) > 1 else blocks[0]
     return result
 
@@ -189,14 +192,7 @@ def main(arguments: list[str]) -> int:
         else:
             install(folder := scratch)
         sys.path.insert(0, folder)
-        generated = text(schema())
-    if "--check" not in arguments:
-        FILE.write_text(generated, encoding="utf-8")
-        return 0
-    if FILE.is_file() and FILE.read_text(encoding="utf-8") == generated:
-        return 0
-    print(f"{FILE} differs from {PIN}: run python -m cw_cli.schemas.generate_verifiers", file=sys.stderr)
-    return 1
+        return written(FILE, text(schema()), PIN, arguments)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,12 @@ def test_every_object_is_accepted(
     config: Path,
     flags: tuple[str, ...],
 ) -> None:
-    shown = cw(*words_of(config), str(config), "--image", SHELL, "--dry-run", *flags)
+    words = words_of(config)
+    if flags and words == ["axolotl", "grpo"]:  # so many processes need so many completions for whole groups
+        flags = (*flags, "--gradient_accumulation_steps", "8")
+    if flags and words[0] == "verifiers":  # one process, or what its own config says
+        flags = ("--queue", "team")
+    shown = cw(*words, str(config), "--image", SHELL, "--dry-run", *flags)
     assert shown.code == 0, shown.err
     kube("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=shown.out)
     # A Job is taken whatever its pods are; only a pod of its own is refused.

@@ -16,7 +16,9 @@ from .test_axolotl_checks import BASE, REFUSED, SILENT, kind_of
 from .test_axolotl_shapes import folder as folder
 from .test_axolotl_shapes import said
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("axolotl") is None, reason="Axolotl is not installed")
+# Without an `__init__`, a folder of the same name is no module of this name.
+found = importlib.util.find_spec("axolotl")
+pytestmark = pytest.mark.skipif(found is None or found.origin is None, reason="Axolotl is not installed")
 
 
 def axolotl(text: str) -> tuple[dict[str, Any] | None, str]:

@@ -61,6 +61,7 @@ def test_what_prime_rl_publishes_is_taken_as_it_is() -> None:
         (["orchestrator.model.client.base_url=['http://x/v1']"], "the run starts the inference server"),
         (["retries=1"], "prime-rl's parts start together"),
         (["gpu=2"], "gpu says 2 GPUs and deployment.num_train_gpus 1; write `deployment.num_train_gpus: 2` as well"),
+        (["gpu=0"], "gpu is 0, and prime-rl works on GPUs alone"),
         (["services.inference.gpu=2"], "services.inference.gpu says 2 GPUs and deployment.num_infer_gpus 1"),
         (["services.inference.replicas=2"], "each inference server gets new weights at its own address"),
         (
@@ -113,3 +114,37 @@ def test_several_nodes_meet_at_the_first() -> None:
     env = {entry["name"]: entry.get("value") for entry in job["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert job["spec"]["completionMode"] == "Indexed"
     assert env["FIRST_NODE"] == f"{plan.run}-0.{plan.run}-ranks"
+
+
+def test_published_shapes_are_taken() -> None:
+    text = """
+image = "primeintellect/prime-rl@sha256:1"
+max_steps = 200
+seq_len = 4096
+[deployment]
+num_train_gpus = 1
+num_infer_gpus = 1
+[model]
+name = "owner/model"
+[wandb]
+project = "search"
+[trainer.optim]
+lr = 1e-5
+[trainer.model.lora]
+rank = 8
+target_modules = ["q_proj", "v_proj"]
+[orchestrator]
+batch_size = 128
+group_size = 16
+[orchestrator.train.sampling]
+max_completion_tokens = 512
+[[orchestrator.train.env]]
+name = "search"
+taskset = { id = "search", task = { power = false } }
+harness = { id = "null", runtime = { type = "subprocess" } }
+[ckpt]
+[inference.model]
+tool_call_parser = "hermes"
+"""
+    assert said(text) == []
+    assert len(planned(text).roles) == 3

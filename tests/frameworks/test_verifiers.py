@@ -200,3 +200,81 @@ def test_a_taskset_beside_the_config_travels(tmp_path: Path) -> None:
     config, files = objects(plan, "ConfigMap")[:2]
     assert "id: /cw/files/mine" in config["data"]["config.yaml"]
     assert list(files["binaryData"]) == ["0-mine-__init__.py"]
+
+
+PUBLISHED = {
+    # Of the shapes that verifiers' own configs have, written anew.
+    "a game": 'num_rollouts = 2\n[env.taskset]\nid = "textarena"\ngame = "Wordle-v0"\n[env.agent]\nmax_turns = 15\n',
+    "a harness in a container": """
+num_rollouts = 3
+max_concurrent = "None"
+[select]
+limit = 10
+shuffle = true
+[select.include]
+idx = "0:10,17"
+[env.taskset]
+id = "harbor"
+dataset = "terminal-bench/terminal-bench-2"
+[env.agent.harness]
+id = "codex"
+version = "0.116.0"
+disabled_tools = ["shell_tool"]
+[env.agent.timeout]
+setup = 300
+rollout = 300
+[env.interception]
+type = "elastic"
+multiplex = 32
+""",
+    "a judge beside the solver": """
+[env]
+id = "agentic-judge"
+[env.taskset]
+id = "textarena"
+[env.solver.harness]
+id = "bash"
+[env.judge]
+model = "owner/judge"
+[env.score]
+task_weight = 0.5
+""",
+    "a provider's own sampling": """
+[sampling]
+temperature = 0.7
+max_tokens = 4096
+top_k = 20
+extra_body = {min_p = 0.1}
+[env]
+max_concurrent_agents = 1
+[env.taskset]
+id = "textarena"
+""",
+}
+
+
+@pytest.mark.parametrize("text", PUBLISHED.values(), ids=PUBLISHED)
+def test_published_shapes_are_taken(text: str) -> None:
+    assert said(text, "model=owner/model") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "num_tasks = 5\n" + TASKS,
+            "1: num_tasks no longer exists in Verifiers 0.4.0: it stands in a block now: write `sel",
+        ),
+        (
+            TASKS + '[taskset]\nid = "x"\n',
+            "3: taskset no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+        ),
+        (
+            TASKS + '[harness]\nid = "x"\n',
+            "3: harness no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+        ),
+        ("rich = false\n" + TASKS, "*1: rich is not used: the log of a run has no dashboard"),
+    ],
+)
+def test_shapes_of_earlier_versions_are_refused_with_what_to_write(text: str, says: str) -> None:
+    assert only(text, "model=owner/model").startswith(says)

@@ -22,7 +22,8 @@ EXAMPLES = ROOT / "examples" / "axolotl"
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the recipe does to this process is undone."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("PYTHONPATH", "CW_PREPARED", "CW_VLLM", "AXOLOTL_DO_NOT_TRACK"):
+    bars = ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+    for name in ("PYTHONPATH", "CW_PREPARED", "CW_VLLM", "AXOLOTL_DO_NOT_TRACK", *bars):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -65,6 +66,21 @@ def test_where_prepared_data_lies(given: str, expected: str, config: Path, monke
     assert prepared_config(str(config))["dataset_prepared_path"] == expected.format(folder=config.parent)
 
 
+def test_prepared_data_that_was_never_finished_is_discarded(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filelock = pytest.importorskip("filelock")
+    monkeypatch.setenv("CW_PREPARED", "abc")
+    folder = config.parent / "models" / "prepared" / "abc"
+    for name, file in (("whole", "state.json"), ("part", "data-00000-of-00001.arrow")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / file).write_text("")
+    with filelock.FileLock(folder / "datasets_prep.lock"):
+        prepared_config(str(config))
+        assert (folder / "part").is_dir()  # somebody is writing it
+    prepared_config(str(config))
+    assert not (folder / "part").exists()
+    assert (folder / "whole").is_dir()
+
+
 def test_the_server_of_the_run_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CW_VLLM", "run-vllm:8000")
     settings = prepared_config(str(config))["trl"]
@@ -77,7 +93,9 @@ def test_nobody_is_told_of_the_run(config: Path) -> None:
     assert os.environ["AXOLOTL_DO_NOT_TRACK"] == "1"
 
 
-needs_axolotl = pytest.mark.skipif(importlib.util.find_spec("axolotl") is None, reason="Axolotl is not installed")
+# Without an `__init__`, a folder of the same name is no module of this name.
+found = importlib.util.find_spec("axolotl")
+needs_axolotl = pytest.mark.skipif(found is None or found.origin is None, reason="Axolotl is not installed")
 
 
 def run(recipe: str, config: Path, name: str) -> tuple[str, list[dict[str, Any]]]:

@@ -20,8 +20,10 @@ from cw_train.prime_rl import commands, complete, environments, without_none
 CONTAINERS = Path(__file__).resolve().parents[2] / "containers"
 
 RL = """
-import pathlib, sys, tomllib
-values = tomllib.loads(pathlib.Path(sys.argv[2]).read_text())
+import os, pathlib, sys, tomllib
+text = pathlib.Path(sys.argv[2]).read_text()
+values = tomllib.loads(text)
+pathlib.Path(os.environ["WITNESS"], "rl.seen").write_text(text)
 if "mistake" in values:
     sys.exit("mistake: Extra inputs are not permitted")
 assert values["dry_run"] is True
@@ -46,19 +48,19 @@ sys.exit(int(os.environ.get(name.upper() + "_CODE", "0")))
 @pytest.fixture
 def around(tmp_path: Path) -> dict[str, str]:
     """An environment in which prime-rl's programs are the ones above."""
+    pytest.importorskip("tomli_w", reason="prime-rl's image has it, and the verifiers extra brings it")
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("rl", "inference", "orchestrator", "torchrun", "env-server"):
         (programs / name).write_text(f"#!{sys.executable}\n{RL if name == 'rl' else PART}")
         (programs / name).chmod(0o755)
     packages = tmp_path / "packages"
-    packages.mkdir()
-    # What prime-rl's image has, in a few lines.
-    (packages / "tomli_w.py").write_text(
-        "import json\n"
-        "def dumps(values):\n"
-        "    return ''.join(f'{key} = {json.dumps(value)}\\n' for key, value in values.items()"
-        " if not isinstance(value, (dict, list)))\n"
+    pathing = packages / "prime_rl" / "utils" / "pathing.py"
+    pathing.parent.mkdir(parents=True)
+    pathing.write_text(
+        "def get_ckpt_dir(output):\n    return output / 'checkpoints'\n"
+        "def resolve_latest_ckpt_step(folder):\n    return max(int(path.name[5:]) for path in folder.glob('step_*'))\n"
+        "def clean_future_steps(output, step):\n    (output / 'cleaned').write_text(str(step))\n"
     )
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {
@@ -140,6 +142,7 @@ def test_addresses_and_folders_are_filled_in() -> None:
         "inference": {"model": {}, "server": {"host": "0.0.0.0", "port": 8000}},
         "orchestrator": {"env": [{"taskset": {}}], "model": {"client": {"base_url": ["http://i:8000/v1"]}}},
         "weight_broadcast": {"type": "filesystem"},
+        "deployment": {"num_train_gpus": 1, "num_infer_gpus": 1, "gpus_per_node": 8},
     }
     assert environments(values) == [{"taskset": {}}]
 
@@ -149,3 +152,28 @@ def test_several_nodes_meet_under_one_id(tmp_path: Path) -> None:
     (command,) = commands("trainer", tmp_path, around | {"PROCESSES": "8"})
     assert {"--rdzv-id=run-1", "--node-rank=1", "--nproc-per-node=8"} <= set(command)
     assert "--rdzv-endpoint=run-1-0.run-1-ranks:29500" in command
+
+
+def test_several_nodes_are_one_big_one_for_prime_rl() -> None:
+    values: dict[str, Any] = {"deployment": {"num_train_gpus": 8, "num_infer_gpus": 4}}
+    complete(values, {"NODES": "2"})
+    assert values["deployment"] == {"num_train_gpus": 16, "num_infer_gpus": 4, "gpus_per_node": 20}
+
+
+@pytest.mark.parametrize(("role", "cleans"), [("inference", True), ("trainer", False)])
+def test_a_folder_with_checkpoints_is_gone_on_in(
+    tmp_path: Path, around: dict[str, str], role: str, cleans: bool
+) -> None:
+    for step in (10, 20):
+        (tmp_path / "shared" / "checkpoints" / f"step_{step}").mkdir(parents=True)
+    process = start(tmp_path, around, role, ckpt={"interval": 5})
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"event":"done"' in line:
+            break
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert "resume_step = 20" in (tmp_path / "rl.seen").read_text(), err
+    assert (tmp_path / "shared" / "cleaned").exists() is cleans
+    if cleans:
+        assert (tmp_path / "shared" / "cleaned").read_text() == "20"

@@ -77,7 +77,10 @@ def test_an_exit_code_of_0_proves_nothing(traces: Path) -> None:
     short = tallied(traces, row())
     short.total = 2
     assert verdict(short) == f"1 of 2 rollouts are in {traces}"
-    assert verdict(tallied(traces, row()), code=1) == "verifiers ended with exit code 1 after 1 of 1 rollouts"
+    assert (
+        verdict(tallied(traces, row()), code=1)
+        == "verifiers ended with exit code 1 after 1 of 1 rollouts; its log says why"
+    )
 
 
 @pytest.mark.parametrize(("allowed", "succeeds"), [(0, False), (1, True), (0.25, True), (0.2, False), (2, True)])
@@ -106,7 +109,7 @@ def test_defaults_are_for_here_and_not_for_a_cloud() -> None:
         "push": False,
         "rich": None,
         "run": {"name": "run-1"},
-        "client": {"base_url": "http://inference:8000/v1", "api_key_var": "OPENAI_API_KEY"},
+        "client": {"base_url": "http://inference:8000/v1", "api_key_var": "INFERENCE_API_KEY"},
     }
     own: dict[str, Any] = {
         "output_dir": "/x",
@@ -116,7 +119,7 @@ def test_defaults_are_for_here_and_not_for_a_cloud() -> None:
     }
     with_defaults(own, {"CW_RUN": "run-1"})
     assert (own["output_dir"], own["push"], own["run"]["name"]) == ("/x", True, "n")
-    assert own["client"]["base_url"] == "http://a/v1"
+    assert own["client"] == {"base_url": "http://a/v1", "api_key_var": "OPENAI_API_KEY"}
 
 
 def test_what_is_named_by_a_path_becomes_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

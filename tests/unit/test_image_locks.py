@@ -30,10 +30,15 @@ def pins(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}")
 def test_a_lock_holds_what_was_asked_for(source: Path) -> None:
     locked = pins(source.parent)
-    asked = [Requirement(line) for line in source.read_text().splitlines() if not line.startswith("#")]
+    asked = [Requirement(line) for line in source.read_text().splitlines() if not line.startswith(("#", "-c"))]
     assert asked
     for requirement in asked:
         assert requirement.specifier.contains(locked[requirement.name], prereleases=True), requirement
+
+
+def test_harnesses_are_given_the_versions_that_stand_beside_verifiers() -> None:
+    beside = pins(CONTAINERS / "verifiers" / "cpu")
+    assert pins(CONTAINERS / "verifiers" / "harness").items() <= beside.items()
 
 
 @pytest.mark.parametrize("image", ALL, ids=name_of)

@@ -27,6 +27,7 @@ print(json.dumps({"code": result.exit_code, "output": result.output, "modules": 
 
 ROOT = Path(__file__).resolve().parents[2]
 AXOLOTL = "base_model: owner/model\nlearning_rate: 1e-4\ndatasets: [{path: owner/data, type: alpaca}]\n"
+VERIFIERS = 'model = "owner/model"\n[env.taskset]\nid = "textarena"\n'
 
 HEAVY = ("kubernetes", "pydantic", "rich", "torch", "transformers", "trl", "datasets", "numpy", "requests")
 
@@ -58,6 +59,9 @@ def probe(command: list[str], home: Path) -> dict[str, Any]:
         (["axolotl", "--help"], (*HEAVY, "jinja2", "yaml", "cw_cli.frameworks", "cw_cli.targets"), 40),
         (["validate", "axolotl", "sft", "axolotl.yaml"], (*HEAVY, "jinja2", "cw_cli.frameworks.trl.framework"), 50),
         (["axolotl", "sft", "axolotl.yaml", "--dry-run"], HEAVY, 60),
+        (["verifiers", "eval", "--help"], (*HEAVY, "jinja2", "yaml", "cw_cli.frameworks", "cw_cli.targets"), 40),
+        (["validate", "verifiers", "eval", "eval.toml"], (*HEAVY, "jinja2", "cw_cli.frameworks.trl"), 50),
+        (["verifiers", "eval", "eval.toml", "--dry-run"], (*HEAVY, "verifiers"), 60),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -66,6 +70,7 @@ def test_a_command_imports_only_what_it_needs(
 ) -> None:
     (tmp_path / "config.yaml").write_text(BASE)
     (tmp_path / "axolotl.yaml").write_text(AXOLOTL)
+    (tmp_path / "eval.toml").write_text(VERIFIERS)
     seen = probe(command, tmp_path)
     loaded = {name for name in seen["modules"] for heavy in never if name == heavy or name.startswith(f"{heavy}.")}
     assert loaded == set()

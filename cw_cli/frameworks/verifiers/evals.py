@@ -24,7 +24,6 @@ FILES: tuple[KeyPath, ...] = (
 
 OVERLAY: dict[str, dict[str, Any]] = {
     "push": {"default": False},
-    "rich": {"default": None},
     "model": {"default": None},
     "output_dir": {"default": None},
 }
@@ -50,6 +49,11 @@ REMOVED = {
     "env_id": _NESTED.format(new="env.taskset.id"),
     "env_args": "write its keys in the block `env.taskset`",
     "env_dir_path": "a taskset in a folder beside the config is named by its path: `env.taskset.id`",
+    "taskset": _NESTED.format(new="env.taskset"),
+    "harness": _NESTED.format(new="env.agent.harness"),
+    "num_tasks": _NESTED.format(new="select.limit"),
+    "shuffle": _NESTED.format(new="select.shuffle"),
+    "server": "verifiers' eval is one process; delete it",
     "num_examples": _NESTED.format(new="select.limit"),
     "max_tokens": _NESTED.format(new="sampling.max_tokens"),
     "temperature": _NESTED.format(new="sampling.temperature"),
@@ -66,6 +70,9 @@ REMOVED = {
     **dict.fromkeys(("async_generation_timeout", "vllm_server_port", "orchestrator"), _TRAINING),
     "dry_run": "cw validate and --dry-run show what would run",
 }
+
+
+IGNORED = {"rich": "the log of a run has no dashboard"}
 
 
 @cache
@@ -85,6 +92,7 @@ def schema() -> Schema:
         groups={**found.groups, "cw": "The run around it"},
         aliases=data()["aliases"],
         removed=REMOVED,
+        ignored=IGNORED,
         taken=TAKEN,
     )
 

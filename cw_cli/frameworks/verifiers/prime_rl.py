@@ -42,7 +42,6 @@ KNOWN: dict[str, tuple[str, str]] = {
     "wandb": ("object", "Weights & Biases."),
     "log": ("object", "How the parts log."),
     "output_dir": ("string", "Where all parts write, on a volume that all of them see."),
-    "clean_output_dir": ("boolean", "Whether an older run's results there are deleted first."),
     "env_server_base_port": ("integer", "First port of the environments' servers, beside the orchestrator."),
     "bench": ("boolean", "Measure instead of training."),
     "experimental": ("object", "What may change."),
@@ -69,6 +68,7 @@ REMOVED = {
     "async_generation_timeout": _OLD.format("orchestrator"),
     "trainer_gpu_ids": "write `deployment.num_train_gpus`",
     "inference_gpu_ids": "write `deployment.num_infer_gpus`",
+    "clean_output_dir": "a run without output_dir has a folder of its own; name another one",
     "slurm": "cw places the parts itself; delete it",
     "dry_run": "cw validate and --dry-run show what would run",
 }
@@ -168,7 +168,10 @@ def _gpus(config: Config, keys: LaunchKeys) -> Problems:
     told: list[tuple[KeyPath, int | None, str]] = [(("gpu",), keys.resources.gpu, "train")]
     told += [(("services", "inference", "gpu"), service.resources.gpu, "infer")] if service else []
     for path, count, part in told:
-        if count is not None and count != gpus(config, part):
+        if count == 0:
+            message = f"{_shown(path)} is 0, and prime-rl works on GPUs alone"
+            yield config.problem(path, message, "run it where there are some: a cluster, or a machine that has them")
+        elif count is not None and count != gpus(config, part):
             shown, key = _shown(path), f"deployment.num_{part}_gpus"
             message = f"{shown} says {count} GPUs and {key} {gpus(config, part)}"
             yield config.problem(path, message, f"write `{key}: {count}` as well")

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from cw_cli.core.names import RUN, USER
 from cw_cli.core.resources import GPU_LABELS, GPU_RESOURCE, quantity
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 Amounts = Mapping[str, Fraction]
 """By resource name: cores, bytes, pieces."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cw_cli.core.plan import Plan
 from cw_cli.core.problems import Problem
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 
 def check_plan(connection: Connection, plan: Plan) -> list[Problem]:

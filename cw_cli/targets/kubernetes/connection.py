@@ -1,4 +1,4 @@
-"""One context of a kubeconfig: requests to its API server, and every HTTP error as a sentence."""
+"""One context of a kubeconfig: requests to its API server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from cw_cli.core.exceptions import TargetError
 from cw_cli.targets.kubernetes.kubeconfig import Access, Credentials, read_access
 from cw_cli.targets.kubernetes.paging import pages
+from cw_cli.targets.kubernetes.refusals import ApiError, Place, refused, unreachable
 
 MANAGER = "cw"
 """The field manager of everything that cw applies."""
@@ -24,7 +25,6 @@ FIRST_SECONDS = 2.5
 READ_SECONDS = 20.0
 RETRY_SECONDS = 15.0
 """After this long, a request is not sent again."""
-RETRIED = (429, 500, 502, 503, 504)
 ATTEMPTS = 4
 PAGE = 500
 
@@ -50,33 +50,6 @@ _PLACES = {
 
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 ROWS_A_PAGE = 2000
-
-
-class ApiError(TargetError):
-    """What the API server answered instead of doing it. `status` is the HTTP code, 0 when there was no answer."""
-
-    def __init__(
-        self,
-        message: str,
-        hint: str = "",
-        *,
-        status: int = 0,
-        reason: str = "",
-        retry_after: float = 0,
-        resume: str = "",
-    ) -> None:
-        super().__init__(message, hint)
-        self.status = status
-        self.reason = reason
-        self.retry_after = retry_after
-        """Seconds that the server asks to be left alone."""
-        self.resume = resume
-        """Where a list that took too long may go on."""
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same request may succeed in a moment."""
-        return self.status in RETRIED or self.reason == "broken"
 
 
 class Connection:
@@ -295,7 +268,7 @@ class Connection:
         try:
             return json.loads(data) if data else {}
         except ValueError:
-            message = f"{self._where()} answered something that is not JSON"
+            message = f"{self._place} answered something that is not JSON"
             raise ApiError(message, "Does the kubeconfig name a Kubernetes API server?") from None
 
     def stream(self, path: str, query: Mapping[str, str], *, quiet: float | None = None) -> Iterator[bytes]:
@@ -344,14 +317,14 @@ class Connection:
                 timeout=self._limits(timeout),
             )
         except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(error) from None
+            raise unreachable(self._place, error) from None
         except ValueError as error:  # a token or an address that HTTP cannot carry
             raise ApiError(f"context {self.context} cannot be used: {error}", "Mend the kubeconfig.") from None
         self.answered = True
         if response.status == 401 and self._log_in_again():
             return self._send(method, path, query, body, content, accept, timeout, streaming=streaming)
         if response.status >= 300:
-            raise self._refused(response)
+            raise refused(self._place, response)
         return response
 
     def _limits(self, timeout: float | None) -> Any:
@@ -398,64 +371,9 @@ class Connection:
             self.__dict__.pop(name, None)
         return True
 
-    def _where(self) -> str:
-        return f"the cluster of context {self.context} ({self.access.server})"
-
-    def _unreachable(self, error: Exception) -> ApiError:
-        import ssl
-
-        from urllib3 import exceptions
-
-        where, cause = self._where(), error.args[0] if error.args else None
-        if isinstance(error, exceptions.ProxyError):
-            return ApiError(f"{where} is behind a proxy that fails: {cause}", "Check proxy-url and $HTTPS_PROXY.")
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            said = cause.verify_message or cause.reason
-            message = f"{where} has a certificate that cannot be verified: {said}"
-            return ApiError(message, "Is the kubeconfig out of date? Get a new one.")
-        if isinstance(error, exceptions.SSLError):
-            return ApiError(f"{where} refuses the encrypted connection: {cause}", "Does the kubeconfig fit the server?")
-        if isinstance(error, exceptions.NameResolutionError):
-            host = urlsplit(self.access.server).hostname
-            hint = "Is this network (or a VPN) connected to it?"
-            return ApiError(f"{where} cannot be reached: no address is known for {host}", hint, reason="unreachable")
-        if isinstance(error, exceptions.NewConnectionError | exceptions.ConnectTimeoutError):
-            hint = "Is the cluster up, and is this network (or a VPN) connected to it?"
-            return ApiError(f"{where} cannot be reached", hint, reason="unreachable")
-        if isinstance(error, exceptions.TimeoutError):
-            return ApiError(f"{where} does not answer", "Is the cluster up? Try again in a moment.", reason="timeout")
-        return ApiError(f"the connection to {where} broke: {error}", "Try again in a moment.", reason="broken")
-
-    def _refused(self, response: Any) -> ApiError:
-        """The server's own words, under what they mean."""
-        data = response.data if response.data is not None else response.read()
-        try:
-            status = json.loads(data)
-        except ValueError:
-            status = None
-        status = status if isinstance(status, dict) else {}
-        message = str(status.get("message") or data[:200].decode("utf-8", "replace").strip() or response.reason)
-        code, reason = response.status, str(status.get("reason", ""))
-        if code == 401:
-            text = f"{self._where()} does not accept your credentials"
-            return ApiError(text, "They may have expired: log in again.", status=code, reason=reason)
-        if code == 403 and "exceeded quota" not in message and "violates PodSecurity" not in message:
-            hint = f"Ask the cluster's administrator; cw rbac prints all that cw needs in namespace {self.namespace}."
-            return ApiError(f"context {self.context} may not do this: {message}", hint, status=code, reason=reason)
-        if code == 404 and message.startswith(f'namespaces "{self.namespace}"'):
-            text = f"{self._where()} has no namespace {self.namespace}"
-            return ApiError(text, "Write -n with one that it has, or ask for it.", status=code, reason="NoNamespace")
-        if code in RETRIED:
-            text = f"{self._where()} is busy or broken (HTTP {code}): {message}"
-            return ApiError(text, "Try again.", status=code, reason=reason, retry_after=_seconds(response))
-        resume = str((status.get("metadata") or {}).get("continue") or "")
-        return ApiError(message, status=code, reason=reason, resume=resume)
-
-
-def _seconds(response: Any) -> float:
-    """What `Retry-After` asks for; a date, which API servers do not send, counts as nothing."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
+    @property
+    def _place(self) -> Place:
+        return Place(self.context, self.access.server, self.namespace)
 
 
 def _proxy(server: str) -> str | None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cw_cli.core.exceptions import TargetError
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.exec import STDERR, STDOUT, Container, Session
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 _LOOK = 'test -d "$1" && exit 0; test -d "$2" && exit 1; exit 2'
 _NO_FOLDER = 2

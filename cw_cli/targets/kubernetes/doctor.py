@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cw_cli.core.exceptions import TargetError
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.findings import Finding, ok, problem, skipped, warning
 from cw_cli.targets.kubernetes.needs import examine_needs
+from cw_cli.targets.kubernetes.refusals import ApiError
 from cw_cli.targets.kubernetes.rights import Access, accesses
 
 if TYPE_CHECKING:

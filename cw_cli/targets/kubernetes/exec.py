@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from cw_cli.core.exceptions import TargetError
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 # https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apimachinery/pkg/util/remotecommand/constants.go
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255

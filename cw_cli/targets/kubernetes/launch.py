@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import MANAGED_BY, RECIPES, RECORD, ROLE, RUN, selector
 from cw_cli.core.roles import GUARD
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.pods import phase, waiting_reason
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan

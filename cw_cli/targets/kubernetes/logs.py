@@ -13,10 +13,11 @@ from typing import Any
 from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import ROLE, RUN, selector
 from cw_cli.core.roles import TRAINER
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.observe import job_state
 from cw_cli.targets.kubernetes.pod_log import Line, read_pod
 from cw_cli.targets.kubernetes.pods import Pod, has_log, index
+from cw_cli.targets.kubernetes.refusals import ApiError
 from cw_cli.targets.kubernetes.services import deployments_of
 
 TAIL_LINES = 400

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from cw_cli.core.resources import quantity
 from cw_cli.targets.kubernetes.capacity import fit, pod_requests, read_capacity
-from cw_cli.targets.kubernetes.connection import METADATA_OF_ONE, ApiError, Connection
+from cw_cli.targets.kubernetes.connection import METADATA_OF_ONE, Connection
 from cw_cli.targets.kubernetes.findings import Finding, ok, problem, skipped, warning
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 if TYPE_CHECKING:
     from cw_cli.core.plan import Plan

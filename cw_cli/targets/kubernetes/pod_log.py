@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.pods import Pod, phase, terminated, trainer_status
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 QUIET_SECONDS = 120.0
 """A followed log that is silent for so long is asked for again: its connection may be dead."""

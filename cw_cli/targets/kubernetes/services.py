@@ -10,8 +10,9 @@ from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import FRAMEWORK, MANAGED_BY, ROLE, RUN, TYPE, USER, selector
 from cw_cli.core.resources import GPU_RESOURCE
 from cw_cli.core.status import RoleStatus, RunStatus, State
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.observe import time
+from cw_cli.targets.kubernetes.refusals import ApiError
 
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 """The annotation by which kubectl restarts a Deployment too."""

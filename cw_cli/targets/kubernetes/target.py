@@ -24,12 +24,13 @@ from cw_cli.core.roles import GUARD
 from cw_cli.core.status import RunStatus
 from cw_cli.core.verdict import Verdict
 from cw_cli.targets.kubernetes import launch as launching
-from cw_cli.targets.kubernetes.connection import ApiError, Connection
+from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.details import with_details
 from cw_cli.targets.kubernetes.listing import list_runs, run_names
 from cw_cli.targets.kubernetes.logs import read_logs, tail_of
 from cw_cli.targets.kubernetes.observe import CANCELLED, jobless_status, newest_first, run_status
 from cw_cli.targets.kubernetes.pods import has_log, telling_pod
+from cw_cli.targets.kubernetes.refusals import ApiError
 from cw_cli.targets.kubernetes.services import deployments_of, restart, scale, services_alone, with_services
 
 if TYPE_CHECKING:
