@@ -27,12 +27,15 @@ def command(ctx: typer.Context, output: OutputWide = None) -> None:
     records: list[dict[str, Any]] = [
         {"name": row.image, **row._asdict(), "types": list(row.types)} for row in rows if isinstance(row, Listed)
     ]
+    every: dict[str, set[str]] = {}
+    for record in records:
+        every.setdefault(record["framework"], set()).update(record["types"])
     columns = [
         Column("FRAMEWORK", lambda row: row["framework"]),
-        Column("TYPES", lambda row: ", ".join(row["types"])),
+        Column("TYPES", lambda row: _types(row["types"], every[row["framework"]])),
         Column("IMAGE", lambda row: row["image"]),
         Column("USE", lambda row: row["use"]),
-        Column("HOLDS", lambda row: ", ".join(f"{name} {version}" for name, version in row["holds"].items())),
+        Column("HOLDS", lambda row: ", ".join(f"{name} {version}" for name, version in row["holds"].items()), True),
         Column("CHECKED AS", lambda row: row["keys_of"]),
         Column("MATCHES", lambda row: {None: None, True: "yes", False: "no"}[row["matches"]]),
     ]
@@ -40,6 +43,12 @@ def command(ctx: typer.Context, output: OutputWide = None) -> None:
     for row in rows:
         if not isinstance(row, Listed):
             say("warning", row.problem, "yellow")
+
+
+def _types(some: list[str], every: set[str]) -> str:
+    """The types in a few words: a framework may have a dozen."""
+    missing = every - set(some)
+    return "all" if not missing else f"all but {missing.pop()}" if len(missing) == 1 < len(some) else ", ".join(some)
 
 
 @app.command()
