@@ -10,7 +10,8 @@ import pytest
 import yaml
 from training_lab import Lab
 
-SHOW = "import json, os; print('::cw:: ' + json.dumps(dict(os.environ)))"
+# One of the processes: lines that two print at the same time run into each other.
+SHOW = "import json, os; os.environ['RANK'] == '0' and print('::cw:: ' + json.dumps(dict(os.environ)))"
 # DeepSpeed itself is not needed to see what it would be told; the launcher asks for one name of it.
 LAUNCH = """
 import sys, types

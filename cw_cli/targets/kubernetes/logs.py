@@ -57,7 +57,7 @@ def read_logs(connection: Connection, run: str, *, role: str | None, follow: boo
 
 def _no_log(connection: Connection, run: str, role: str | None) -> TargetError:
     job = connection.get("Job", run)
-    if job is not None and role not in (None, *_roles(connection, run)):
+    if job is not None and role not in (None, TRAINER, *_roles(connection, run)):
         return TargetError(f"{run} has no role {role}", f"It has {', '.join(_roles(connection, run)) or 'no pod'}.")
     if job is None:
         message = f"the log of {run} is gone: its Job and pods were deleted"
