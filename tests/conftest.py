@@ -25,12 +25,11 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def words_of() -> Callable[[Path], list[str]]:
     """Framework and training type of an example or of a golden config: `examples/quickstart/sft.yaml` is for TRL's SFT,
-    `examples/init/axolotl_dpo.yaml` and `examples/axolotl/dpo.yaml` for Axolotl's DPO. Others are for TRL's SFT."""
+    `examples/init/axolotl_dpo.yaml` and `examples/axolotl/dpo.yaml` for Axolotl's DPO. Those that say nothing are for
+    TRL's SFT."""
     from cw_cli.core.registry import BUILT_IN
 
     def words(config: Path) -> list[str]:
-        if not config.is_relative_to(ROOT / "examples"):
-            return ["trl", "sft"]
         said = [*reversed(config.stem.split("_")), config.parent.name]
         framework = next((name for name in BUILT_IN if name in said), "trl")
         return [framework, next((word for word in said if word in BUILT_IN[framework].types), "sft")]

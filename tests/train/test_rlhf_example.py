@@ -37,6 +37,14 @@ def test_a_policy_learns_what_a_reward_model_likes(tmp_path: Path) -> None:
     assert "reward" in said
     rows = [json.loads(line) for line in (tmp_path / "rlhf" / "policy" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
+    # The document's example, with models that can run here in the place of its own.
+    here = ("--model_name", "../quickstart/model", "--reward_model", "reward-model", "--output_dir", "second")
+    small = ("--gpu", "0", "--cpu", "2", "--memory", "2Gi", "--max_steps", "2", "--max_new_tokens", "8")
+    config = ROOT / "tests" / "golden" / "configs" / "rlhf_second_example.yaml"
+    shutil.copy(config, tmp_path / "rlhf")
+    said = cw("trl", "rlhf", config.name, "--local", *here, *small)
+    assert "the prompts that ship with cw are used" in said
+    assert len((tmp_path / "rlhf" / "second" / "metrics.jsonl").read_text().splitlines()) == 2
     listed = json.loads(
         subprocess.run(
             [sys.executable, "-m", "cw_cli.cli.main", "list", "-o", "json"],
@@ -46,4 +54,4 @@ def test_a_policy_learns_what_a_reward_model_likes(tmp_path: Path) -> None:
             check=True,
         ).stdout
     )
-    assert [run["state"] for run in listed] == ["Succeeded", "Succeeded"]
+    assert [run["state"] for run in listed] == ["Succeeded"] * 3
