@@ -40,7 +40,7 @@ def test_a_policy_learns_what_a_reward_model_likes(tmp_path: Path) -> None:
     # The document's example, with models that can run here in the place of its own.
     here = ("--model_name", "../quickstart/model", "--reward_model", "reward-model", "--output_dir", "second")
     small = ("--gpu", "0", "--cpu", "2", "--memory", "2Gi", "--max_steps", "2", "--max_new_tokens", "8")
-    config = ROOT / "tests" / "golden" / "configs" / "rlhf_second_example.yaml"
+    config = ROOT / "tests" / "golden" / "configs" / "rlhf_example.yaml"
     shutil.copy(config, tmp_path / "rlhf")
     said = cw("trl", "rlhf", config.name, "--local", *here, *small)
     assert "the prompts that ship with cw are used" in said
