@@ -178,8 +178,24 @@ def _refusals(lab: Lab) -> None:
         lab.create({"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec})
     lab.start("quota", LONG, "--gpu", "2", where="quota")
     lab.start("security", where="security", hostNetwork=True)
+    _wait_until_refused(lab, "policy")
     lab.start("policy", where="policy")
     lab.start("account", serviceAccountName="nobody")
+
+
+def _wait_until_refused(lab: Lab, where: str) -> None:
+    """A policy is in force some time after it has been made."""
+    container = {"name": "any", "image": "any"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": {"containers": [container]}}
+    limit = time.monotonic() + PATIENCE
+    while True:
+        try:
+            lab.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), where=where)
+        except AssertionError as refused:
+            if "every pod needs a team label" in str(refused):
+                return
+        assert time.monotonic() < limit, "the policy never came into force"
+        time.sleep(0.2)
 
 
 def _placements(lab: Lab) -> None:
