@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from cw_cli.core.shipped import shipped
+
+if TYPE_CHECKING:
+    from cw_cli.core.config import Config
+    from cw_cli.core.problems import KeyPath, Problem
 
 SHIPPED = "cw://"
 """`cw://quickstart/model` is the folder `quickstart/model` of the examples that ship with cw."""
@@ -36,6 +41,16 @@ def local_path(value: str, folder: Path) -> Path | None:
         except OSError:  # a name that the file system cannot hold is no path
             continue
     return None
+
+
+def missing(config: Config, path: KeyPath, value: str) -> Problem:
+    """The problem of a path that is not there; an absolute one may be there in the image or on a volume."""
+    name = ".".join(str(part) for part in path)
+    if value.startswith("/"):
+        message = f"{name}: {value} is not on this machine"
+        return config.problem(path, message, "make sure that the image or a volume has it", warning=True)
+    message = f"{name}: there is no {value}"
+    return config.problem(path, message, "write the path from the folder of the config file")
 
 
 def settings_path() -> Path:

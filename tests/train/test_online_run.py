@@ -19,7 +19,7 @@ import yaml
 from rlhf_lab import RewardLab, make_tokenizer
 from training_lab import ROOT, Ended
 
-from cw_cli.frameworks.trl.functions import GIVEN
+from cw_cli.frameworks.functions import GIVEN
 
 CONFIG: dict[str, Any] = {
     "use_cpu": True,

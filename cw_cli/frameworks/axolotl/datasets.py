@@ -8,18 +8,17 @@ from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.datasets import Sample, sample
-from cw_cli.core.paths import local_path, looks_local
+from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.splits import splits
 from cw_cli.frameworks.axolotl import rl
 from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import FAMILIES, kind_of
-from cw_cli.frameworks.trl.files import missing
+from cw_cli.frameworks.hugging_face import LOADERS
 
 Problems = Iterator[Problem]
 
-LOADERS = ("json", "csv", "parquet", "text", "arrow")
 READ_BY = {"dpo": "dpo", "ipo": "dpo", "simpo": "dpo", "kto": "kto"}
 """Which list of keys Axolotl reads of an entry; every other kind has that of sft."""
 

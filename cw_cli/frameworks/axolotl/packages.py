@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from cw_cli.core.config import Config
 from cw_cli.core.images import Need
 from cw_cli.frameworks.axolotl.keys import listed, package_of
-from cw_cli.frameworks.trl.packages import FLASH
-from cw_cli.frameworks.trl.packages import of_optimizer as of_transformers
+from cw_cli.frameworks.hugging_face import FLASH, package_of_optimizer
 
 OF_KEYS = {
     "load_in_4bit": "bitsandbytes",
@@ -53,5 +52,5 @@ def needs(config: Config) -> Iterator[Need]:
     if packages := OF_ATTENTION.get(str(config.get("attn_implementation"))):
         yield ("attn_implementation",), packages
     name = str(config.get("optimizer") or "")
-    if found := OF_OPTIMIZERS.get(name) or of_transformers(name):
+    if found := OF_OPTIMIZERS.get(name) or package_of_optimizer(name):
         yield ("optimizer",), (found,)

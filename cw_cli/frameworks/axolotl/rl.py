@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Mapping
 from math import gcd
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.frameworks import functions
 from cw_cli.frameworks.axolotl.keys import foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import ONLINE
 
@@ -123,36 +122,17 @@ def code(config: Config, place: KeyPath, value: str, arguments: int = 0) -> Prob
 
 
 def _function(config: Config, place: KeyPath, path: Path, name: str, arguments: int) -> Problems:
-    try:
-        body = ast.parse(path.read_text("utf-8")).body
-    except (OSError, UnicodeDecodeError, ValueError, SyntaxError, RecursionError) as error:
-        yield config.problem(place, f"{path.name} cannot be read: {error}", "correct the file")
+    source = functions.read(path)
+    if source.problem:
+        yield source.problem
         return
-    functions = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    others = {node.name for node in body if isinstance(node, ast.ClassDef)} | {
-        target.id
-        for node in body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    imported = any(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
-    if name in functions:
-        taken = functions[name].args
+    yield from functions.undefined(source, name)
+    if function := source.functions.get(name):
+        taken = function.args
         count = len([*taken.posonlyargs, *taken.args, *taken.kwonlyargs]) + bool(taken.vararg) + bool(taken.kwarg)
         if count < arguments:
             message = f"{name} takes {count} argument{'s' if count != 1 else ''}, and Axolotl asks for two or more"
             yield config.problem(place, message, f"write `def {name}(completions, **kwargs)`")
-    elif name not in others and not (imported and _brings(body, name)):
-        near = nearest(name, [*functions, *others])
-        remedy = f"did you mean {near}?" if near else f"it has {', '.join(sorted(functions)) or 'no functions'}"
-        yield config.problem(place, f"{path.name} has no function {name}", remedy)
-
-
-def _brings(body: list[ast.stmt], name: str) -> bool:
-    """Whether an import at the top gives this name, or may give any."""
-    imports = (node for node in body if isinstance(node, ast.Import | ast.ImportFrom))
-    return any((alias.asname or alias.name) in (name, "*") for node in imports for alias in node.names)
 
 
 def serves(config: Config) -> bool:

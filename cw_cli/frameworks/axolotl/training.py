@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 
 from cw_cli.core.config import Config
-from cw_cli.core.paths import local_path
+from cw_cli.core.paths import local_path, missing
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.frameworks.axolotl.keys import data
-from cw_cli.frameworks.trl.files import missing
 
 Problems = Iterator[Problem]
 

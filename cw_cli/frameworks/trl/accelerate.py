@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
-from cw_cli.core.paths import local_path, looks_local
+from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.yaml_reader import read_yaml
-from cw_cli.frameworks.trl.files import BY_NAME, missing
+from cw_cli.frameworks.trl.files import BY_NAME
 
 Problems = Iterator[Problem]
 

@@ -13,6 +13,7 @@ from cw_cli.core.framework import TrainingType
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
+from cw_cli.frameworks import hugging_face
 from cw_cli.frameworks.trl import files
 from cw_cli.frameworks.trl.sources import Source, checks_with
 
@@ -56,7 +57,7 @@ def checks(config: Config) -> Problems:
 
 def teacher(config: Config) -> Problems:
     """A model whose distributions can be compared with the student's, number for number."""
-    yield from files.model(config, TEACHER, tokenizer=False)
+    yield from hugging_face.model(config, TEACHER, tokenizer=False)
     sizes = [_vocabulary(config, key) for key in (STUDENT, TEACHER)]
     if None not in sizes and sizes[0] != sizes[1]:
         message = f"the teacher has {sizes[1]} tokens and the student {sizes[0]}, so nothing can be compared"

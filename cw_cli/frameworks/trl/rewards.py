@@ -9,12 +9,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
-from cw_cli.core.paths import local_path, looks_local
+from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.shipped import shipped
 from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.trl import functions
-from cw_cli.frameworks.trl.files import missing
+from cw_cli.frameworks import functions
 
 Problems = Iterator[Problem]
 

@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.datasets import Sample, sample
-from cw_cli.core.paths import local_path, looks_local
+from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.splits import saved_to_disk, splits
+from cw_cli.frameworks.hugging_face import LOADERS
 from cw_cli.frameworks.trl.data import Shape, shape
-from cw_cli.frameworks.trl.files import lacks_chat_template, missing
+from cw_cli.frameworks.trl.files import lacks_chat_template
 
 Problems = Iterator[Problem]
-
-LOADERS = ("json", "csv", "parquet", "text", "arrow")
-"""Names that `load_dataset` takes for a file format rather than for a dataset."""
 
 
 class Source(NamedTuple):

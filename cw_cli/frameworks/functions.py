@@ -80,12 +80,9 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 def uncallable(source: Source, name: str, given: Sequence[str] = GIVEN) -> Iterator[Problem]:
     """Why the function `name` of this file could not be called by TRL, or by a service, with the arguments `given`."""
+    yield from undefined(source, name)
     function = source.functions.get(name)
-    if function is None:
-        if not source.names & {name, "*"}:
-            yield _no_function(source, name)
-        return
-    if function.decorator_list:  # which may take what the function does not
+    if function is None or function.decorator_list:  # which may take what the function does not
         return
     where = source.origin(function.lineno, function.col_offset)
     taken = {item.arg for item in (*function.args.args, *function.args.kwonlyargs)}
@@ -103,15 +100,15 @@ def _signature(function: Definition) -> str:
     return "".join(f"{name}, " for name in names)
 
 
-def _no_function(source: Source, name: str) -> Problem:
+def undefined(source: Source, name: str) -> Iterator[Problem]:
+    """The problem of a file that neither defines nor imports `name`."""
+    if name in source.functions or source.names & {name, "*"}:
+        return
     near = nearest(name, source.functions)
     there = ", ".join(function for function in source.functions if not function.startswith("_"))
     remedy = f"did you mean {near}?" if near else f"it has {there}" if there else f"write `def {name}(completions, …)`"
-    if near:
-        return Problem(
-            f"{source.path.name} has no function {name}", remedy, source.origin(source.functions[near].lineno)
-        )
-    return Problem(f"{source.path.name} has no function {name}", remedy, Origin(str(source.path)))
+    origin = source.origin(source.functions[near].lineno) if near else Origin(str(source.path))
+    yield Problem(f"{source.path.name} has no function {name}", remedy, origin)
 
 
 def columns(source: Source, name: str, given: Sequence[str] = GIVEN) -> list[str]:
