@@ -21,7 +21,8 @@ _BOOLEANS = ("true", "false", "yes", "no", "on", "off")
 class OverridingCommand(TyperCommand):
     """A command that also takes `--key value`, `--key=value` and `--set a.b=c` for every key of a schema.
 
-    The overrides are found in `ctx.meta["overrides"]`, in the order in which they were typed.
+    The overrides are found in `ctx.meta["overrides"]`, in the order in which they were typed; all that was typed in
+    `ctx.meta["words"]`.
     """
 
     def schema(self, ctx: Any) -> Schema | None:
@@ -29,6 +30,7 @@ class OverridingCommand(TyperCommand):
         return None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["words"] = tuple(args)
         splitter = _Splitter(self._flags(ctx), lambda: self.schema(ctx))
         own = list(splitter.split(args))
         ctx.meta["overrides"] = splitter.overrides
@@ -53,6 +55,15 @@ class OverridingCommand(TyperCommand):
             names = [name for name in schema.names() if f"--{name}".startswith(incomplete)]
             found += [CompletionItem(f"--{name}") for name in names]
         return found
+
+
+def schema_of(framework: str, training_type: str) -> Schema | None:
+    """The keys of a framework, as they were asked for by name."""
+    from cw_cli.api import find_framework
+
+    found, kind = find_framework(framework, training_type)
+    schema: Schema | None = found.get_schema(kind)
+    return schema
 
 
 class _Splitter:

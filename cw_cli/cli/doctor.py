@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.arguments import OverridingCommand, schema_of
 from cw_cli.cli.errors import show_problem
 from cw_cli.cli.launch import typed_overrides
 from cw_cli.cli.options import Context, Local, Namespace, Output, Overrides
@@ -29,8 +29,6 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
     """An examination; the keys are those of the framework that its words name."""
 
     def schema(self, ctx: Any) -> Schema | None:
-        from cw_cli.api import find_framework
-
         words = ctx.meta.get("words", ())
         known = FrameworkRegistry().names()
         named = [pair for pair in itertools.pairwise(words) if pair[0] in known]
@@ -39,13 +37,7 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
             raise UsageError(
                 "a key of a config is set, and no config is named", "Write cw doctor config.yaml --key value."
             )
-        framework, training_type = find_framework(*(named[0] if named else _likely(files[0])))
-        schema: Schema | None = framework.get_schema(training_type)
-        return schema
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta["words"] = tuple(args)
-        return super().parse_args(ctx, args)
+        return schema_of(*(named[0] if named else _likely(files[0])))
 
 
 def command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.arguments import OverridingCommand, schema_of
 from cw_cli.cli.errors import say, show_warnings
 from cw_cli.cli.options import (
     Context,
@@ -41,11 +41,7 @@ class LaunchCommand(OverridingCommand):
     """A launch, whose framework and training type are the words before CONFIG."""
 
     def schema(self, ctx: Any) -> Schema | None:
-        from cw_cli.api import find_framework
-
-        framework, training_type = find_framework(ctx.parent.info_name, ctx.info_name)
-        schema: Schema | None = framework.get_schema(training_type)
-        return schema
+        return schema_of(ctx.parent.info_name, ctx.info_name)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         words = f"{ctx.parent.info_name} {ctx.info_name}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cw_cli.cli.arguments import OverridingCommand
+from cw_cli.cli.arguments import OverridingCommand, schema_of
 from cw_cli.cli.errors import say, show_warnings
 from cw_cli.cli.launch import typed_overrides
 from cw_cli.cli.options import Framework, Overrides, TypeName
@@ -21,17 +21,7 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
 
     def schema(self, ctx: Any) -> Schema | None:
         words = [word for word in ctx.meta.get("words", ()) if not word.startswith("-")]
-        if len(words) < 2:
-            return None
-        from cw_cli.api import find_framework
-
-        framework, training_type = find_framework(words[0], words[1])
-        schema: Schema | None = framework.get_schema(training_type)
-        return schema
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta["words"] = tuple(args)
-        return super().parse_args(ctx, args)
+        return schema_of(words[0], words[1]) if len(words) > 1 else None
 
 
 def command(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from training_lab import CONTAINERS, Ended, Lab, Message
+from training_lab import CONTAINERS, Ended, Lab
 
 WORDS = ["sun", "rain", "wind", "snow", "fox", "owl", "oak", "den", "red", "old", "sees", "finds", "in", "the"]
 PAD, END = "<pad>", "<end>"
@@ -60,6 +59,18 @@ def make_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
 
 
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
+"""Models as small as they can be."""
+
+
 def make_model(kind: str = "llama", seed: int = 0) -> Any:
     """Two layers of random weights; `gpt2` learns its positions and `llama` turns them."""
     import torch
@@ -67,19 +78,7 @@ def make_model(kind: str = "llama", seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     size = {"vocab_size": len(WORDS) + 2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
-    if kind == "gpt2":
-        config: Any = GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=64, **size)
-    else:
-        config = LlamaConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=64,
-            initializer_range=0.2,
-            **size,
-        )
+    config = GPT2Config(**GPT2, **size) if kind == "gpt2" else LlamaConfig(**LLAMA, initializer_range=0.2, **size)
     return AutoModelForCausalLM.from_config(config)
 
 
@@ -174,18 +173,5 @@ class RewardLab(Lab):
         path.write_text(yaml.safe_dump(CONFIG | values | {"ppo_config": block} | changes), encoding="utf-8")
         return path
 
-    def learn(
-        self,
-        output: Path,
-        *,
-        name: str | None = None,
-        processes: int = 1,
-        environment: dict[str, str] | None = None,
-        stop: Callable[[Message], bool] | None = None,
-        with_signal: signal.Signals = signal.SIGKILL,
-        **changes: Any,
-    ) -> Ended:
-        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
-        command = [*launcher, "-m", "cw_train", "trl_rlhf", "--config", str(self.config(output, **changes))]
-        named = (environment or {}) | ({"CW_RUN": name} if name else {})
-        return self.run(command, output, environment=named, stop=stop, with_signal=with_signal)
+    def learn(self, output: Path, **how: Any) -> Ended:
+        return self.train(output, recipe="trl_rlhf", **how)

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from cw_train import RefusedError
 from cw_train.reward_client import RewardClient, RewardServiceGone
-from rlhf_lab import WORDS, make_tokenizer
+from rlhf_lab import GPT2, LLAMA, WORDS, make_tokenizer
 from training_lab import CONTAINERS
 
 PAIRS = [(" ".join(WORDS[: n % 5 + 1]), " ".join(WORDS[n % 7 : n % 7 + n % 3 + 1])) for n in range(40)]
@@ -37,18 +37,9 @@ def make_classifier(folder: Path, labels: list[str], kind: str = "llama") -> Pat
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
     size = {"vocab_size": len(WORDS) + 2, "num_labels": len(labels), "bos_token_id": None, "eos_token_id": 1, **names}
     if kind == "gpt2":  # no padding token, as GPT-2 itself
-        config: Any = GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=64, **size)
+        config: Any = GPT2Config(**GPT2, **size)
     else:
-        config = LlamaConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-            pad_token_id=0,
-            **size,
-        )
+        config = LlamaConfig(**LLAMA, initializer_range=0.5, pad_token_id=0, **size)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     tokenizer = make_tokenizer()
     if kind == "gpt2":

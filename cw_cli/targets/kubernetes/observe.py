@@ -53,23 +53,14 @@ def run_status(
 ) -> RunStatus:
     """A run whose Job is there; `observed` is what its trainer has told, `pods` are the trainer's, where known."""
     metadata, status = job["metadata"], job.get("status") or {}
-    labels = metadata.get("labels") or {}
     state, reason = job_state(job)
     if state is State.PENDING and not reason:
         reason = next(filter(None, map(waiting_reason, pods)), "")
     code = _exit_code(state, pods)
     told = observed or Observed()
     failed = [item["lastTransitionTime"] for item in status.get("conditions") or [] if item["type"] == "Failed"]
-    return RunStatus(
-        name=labels.get(RUN, metadata["name"]),
-        framework=labels.get(FRAMEWORK, ""),
-        training_type=labels.get(TYPE, ""),
-        target="kubernetes",
-        state=state,
-        reason=reason,
-        user=labels.get(USER, ""),
+    return _labelled(metadata, state, reason)._replace(
         gpus=job_gpus(job),
-        created=time(metadata.get("creationTimestamp")),
         started=time(status.get("startTime")),
         finished=time(status.get("completionTime") or next(iter(failed), None)),
         exit_code=code,
@@ -96,9 +87,13 @@ def _attempts(job: Mapping[str, Any]) -> int:
 
 def jobless_status(record: Mapping[str, Any], launched: bool) -> RunStatus:
     """A run of which only the record is left."""
-    metadata = record["metadata"]
-    labels = metadata.get("labels") or {}
     state, reason = (State.UNKNOWN, "cleaned up") if launched else (State.FAILED, "launch interrupted")
+    return _labelled(record["metadata"], state, reason)
+
+
+def _labelled(metadata: Mapping[str, Any], state: State, reason: str) -> RunStatus:
+    """What an object of a run says of it, be it the Job or the record."""
+    labels = metadata.get("labels") or {}
     return RunStatus(
         name=labels.get(RUN, metadata["name"]),
         framework=labels.get(FRAMEWORK, ""),
