@@ -15,7 +15,6 @@ from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
 from cw_cli.frameworks.trl import accelerate
 from cw_cli.frameworks.trl.checks import cross_checks
-from cw_cli.frameworks.trl.files import BY_NAME
 from cw_cli.frameworks.trl.framework import TRLFramework
 
 BASE = {"model_name_or_path": "owner/model", "dataset_name": "owner/data"}
@@ -113,4 +112,4 @@ def test_the_names_are_those_of_trl() -> None:
     files = (Path(spec.origin).parent / "accelerate_configs").glob("*.yaml")
     kinds = {file.stem: str(yaml.safe_load(file.read_text())["distributed_type"]) for file in files}
     assert kinds | {"single_gpu": "NO"} == accelerate.NAMES
-    assert set(BY_NAME["deepspeed"]) == {name for name, kind in kinds.items() if kind == "DEEPSPEED"}
+    assert set(accelerate.BY_NAME["deepspeed"]) == {name for name, kind in kinds.items() if kind == "DEEPSPEED"}

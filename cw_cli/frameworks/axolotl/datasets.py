@@ -12,7 +12,7 @@ from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.splits import splits
-from cw_cli.frameworks.axolotl import rl
+from cw_cli.frameworks.axolotl import online
 from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import FAMILIES, kind_of
 from cw_cli.frameworks.hugging_face import LOADERS
@@ -95,7 +95,7 @@ def _type(config: Config, place: KeyPath, entry: Mapping[str, Any], kind: str) -
         remedy = "write `type: chat_template`, with `field_messages: conversations`"
         yield config.problem(where, "the type sharegpt is gone", remedy)
     elif ".py:" in given:
-        yield from rl.code(config, where, given)
+        yield from online.code(config, where, given)
     elif given not in known and (given.split(":")[0] not in data()["dataset_handlers"] or family != "sft"):
         yield _unknown(config, where, given, family, known)
 

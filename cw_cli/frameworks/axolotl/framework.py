@@ -15,7 +15,7 @@ from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.axolotl import keys as axolotl_keys
-from cw_cli.frameworks.axolotl import kinds, prepared, rl
+from cw_cli.frameworks.axolotl import kinds, online, prepared
 from cw_cli.frameworks.axolotl.checks import cross_checks
 
 FILES: tuple[KeyPath, ...] = (
@@ -49,8 +49,8 @@ class AxolotlFramework(BaseTrainingFramework):
 
     def get_yaml_templates(self, training_type: TrainingType) -> list[Path]:
         folder = self.kubeconfig_dir / "axolotl"
-        online = self._known(training_type) in kinds.ONLINE
-        return [*([folder / "vllm-deployment.yaml"] if online else []), folder / "training-job.yaml"]
+        served = self._known(training_type) in kinds.ONLINE
+        return [*([folder / "vllm-deployment.yaml"] if served else []), folder / "training-job.yaml"]
 
     def get_default_image(self) -> str:
         return "axolotlai/axolotl:0.19.0"
@@ -89,7 +89,7 @@ class AxolotlFramework(BaseTrainingFramework):
         return {
             "recipe": "axolotl_preprocess" if preprocess else "axolotl_train",
             "prepared": prepared.name(config),
-            "vllm": rl.serves(config),
+            "vllm": online.serves(config),
         }
 
     def local_command(self, training_type: TrainingType, argv: tuple[str, ...]) -> LocalCommand:

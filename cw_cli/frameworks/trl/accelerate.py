@@ -11,7 +11,6 @@ from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.core.yaml_reader import read_yaml
-from cw_cli.frameworks.trl.files import BY_NAME
 
 Problems = Iterator[Problem]
 
@@ -26,6 +25,9 @@ NAMES = {
     "zero3": "DEEPSPEED",
 }
 """The profiles that TRL brings, and how each spreads a model."""
+
+BY_NAME = {"deepspeed": ("zero1", "zero2", "zero3")}
+"""Keys of the trainer that may name one of them too, instead of a file."""
 
 SPEC: dict[str, Any] = {
     "type": ["string", "null"],

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
+from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import accelerate, distillation, files, hardware, losses, online, preferences, sources
+from cw_cli.frameworks import hugging_face
+from cw_cli.frameworks.trl import accelerate, columns, distillation, hardware, losses, online
 
 Problems = Iterator[Problem]
+
+MODEL = "model_name_or_path"
+JSON_KEYS = ("deepspeed", "fsdp_config", "accelerator_config")
+"""Keys that hold a mapping, or the path of a JSON file with it."""
 
 
 def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, nodes: int) -> list[Problem]:
@@ -25,29 +32,29 @@ def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, node
         *schedule(config),
         *resuming(config),
         *secrets(config),
-        *files.checks(config),
+        *files(config),
         *own,
     ]
 
 
 def supervised(config: Config) -> Problems:
     yield from sequences(config)
-    yield from sources.checks(config)
+    yield from columns.supervised(config)
 
 
 def reward(config: Config) -> Problems:
-    yield from preferences.scores(config)
-    yield from preferences.pairs(config)
+    yield from columns.scores(config)
+    yield from columns.pairs(config)
 
 
 def dpo(config: Config) -> Problems:
     yield from losses.dpo(config)
-    yield from preferences.pairs(config)
+    yield from columns.pairs(config)
 
 
 def kto(config: Config) -> Problems:
     yield from losses.kto(config)
-    yield from preferences.labelled(config)
+    yield from columns.labelled(config)
 
 
 OWN: dict[str, Callable[[Config], Problems]] = {
@@ -175,6 +182,45 @@ def secrets(config: Config) -> Problems:
         )
         # Neither does it belong on the screen.
         yield problem._replace(origin=problem.origin.hidden() if problem.origin else None)
+
+
+def files(config: Config) -> Problems:
+    """What the config names on this machine: is it there, and is it what TRL expects."""
+    yield from hugging_face.model(config, MODEL)
+    yield from hugging_face.output(config, MODEL, "dataset_name")
+    for key in JSON_KEYS:
+        value = config.get(key)
+        read = key != "fsdp_config" or config.get("fsdp")
+        if read and isinstance(value, str) and not value.startswith("{"):
+            yield from _json_file(config, key, value)
+    for key in ("chat_template_path", "resume_from_checkpoint"):
+        value = config.get(key)
+        if isinstance(value, str) and value.lower() not in ("true", "false"):
+            needed = looks_local(value) or value.count("/") > 1 or key == "resume_from_checkpoint"
+            if needed and local_path(value, config.folder) is None:
+                yield missing(config, (key,), value)
+
+
+def _json_file(config: Config, key: str, value: str) -> Problems:
+    path = local_path(value, config.folder)
+    if path is None and value in accelerate.BY_NAME.get(key, ()):
+        return
+    if path is None:
+        yield missing(config, (key,), value)
+        return
+    if path.is_dir():
+        yield config.problem((key,), f"{key}: {value} is a folder", "name the JSON file in it")
+        return
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        yield config.problem((key,), f"{key}: {value} cannot be read: {error.strerror}", "check the file")
+        return
+    except (ValueError, RecursionError) as error:
+        yield config.problem((key,), f"{key}: {value} is not JSON: {error}", "correct the file")
+        return
+    if not isinstance(content, dict):
+        yield config.problem((key,), f"{key}: {value} does not hold a mapping", "write a JSON object into it")
 
 
 def _get(config: Config, key: str, default: Any) -> Any:

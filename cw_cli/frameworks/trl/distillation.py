@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cw_cli.core.config import Config
-from cw_cli.core.datasets import sample
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
 from cw_cli.frameworks import hugging_face
-from cw_cli.frameworks.trl import files
-from cw_cli.frameworks.trl.sources import Source, checks_with
+from cw_cli.frameworks.trl import datasets
+from cw_cli.frameworks.trl.columns import lacks_chat_template
+from cw_cli.frameworks.trl.datasets import Table
 
 Problems = Iterator[Problem]
 
@@ -52,7 +52,7 @@ PROMPTS = ("question", "instruction", "input", "query", "text", "messages")
 
 def checks(config: Config) -> Problems:
     yield from teacher(config)
-    yield from checks_with(config, _prompts)
+    yield from datasets.checks(config, _prompts)
 
 
 def teacher(config: Config) -> Problems:
@@ -79,28 +79,20 @@ def _vocabulary(config: Config, key: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _prompts(config: Config, found: Sequence[Source]) -> Problems:
-    for source in found:
-        paths = (source.files or {}).get(source.split)
-        rows = sample(paths[0], source.format) if paths else None
-        if rows is None or not paths:
-            continue
-        if rows.problems:
-            yield from rows.problems
-            continue
-        there = [name for name in rows.columns if source.columns is None or name in source.columns]
+def _prompts(config: Config, tables: Sequence[Table]) -> Problems:
+    for table in tables:
+        there, rows = table.columns, table.rows
         if "prompt" not in there:
             other = next((name for name in PROMPTS if name in there), None) or nearest("prompt", there)
-            message = f"{paths[0].name}: the data has {', '.join(there) or 'no columns'}, and lacks prompt"
-            yield config.problem(
-                source.place, message, f"rename {other} to prompt" if other else "give each row prompt"
-            )
+            message = f"{table.file}: the data has {', '.join(there) or 'no columns'}, and lacks prompt"
+            remedy = f"rename {other} to prompt" if other else "give each row prompt"
+            yield config.problem(table.source.place, message, remedy)
         elif rows.kinds("prompt") == {"messages"}:
-            if files.lacks_chat_template(config):
+            if lacks_chat_template(config):
                 message = "the data holds conversations, and the model's tokenizer has no chat template"
                 remedy = "take a model that was made for chat, or save a chat template with its tokenizer"
                 yield config.problem((STUDENT,), message, remedy)
         elif not rows.kinds("prompt") <= {"text"}:
             kinds = " and ".join(sorted(rows.kinds("prompt")))
             remedy = "write text, or a list of messages with role and content"
-            yield config.problem(source.place, f"prompt holds {kinds}", remedy)
+            yield config.problem(table.source.place, f"prompt holds {kinds}", remedy)

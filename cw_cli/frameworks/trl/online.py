@@ -8,13 +8,12 @@ from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
-from cw_cli.core.datasets import MAX_BYTES, MAX_ROWS, Sample, sample
+from cw_cli.core.datasets import MAX_BYTES, MAX_ROWS
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import rewards
-from cw_cli.frameworks.trl.files import lacks_chat_template
-from cw_cli.frameworks.trl.preferences import lacking
-from cw_cli.frameworks.trl.sources import Source, checks_with
+from cw_cli.frameworks.trl import datasets, rewards
+from cw_cli.frameworks.trl.columns import lacking, lacks_chat_template
+from cw_cli.frameworks.trl.datasets import Table
 
 Problems = Iterator[Problem]
 
@@ -41,7 +40,8 @@ def checks(config: Config, training_type: str, gpus: int, nodes: int) -> Problem
     yield from reference(config, training_type)
     yield from importance(config)
     yield from room(config)
-    yield from checks_with(config, lambda config, found: _data(config, found, _batch(config, training_type, processes)))
+    batch = _batch(config, training_type, processes)
+    yield from datasets.checks(config, lambda config, tables: _data(config, tables, batch))
 
 
 def _batch(config: Config, training_type: str, processes: int) -> Batch:
@@ -155,46 +155,40 @@ def room(config: Config) -> Problems:
         yield config.problem((key,), message, f"write `max_completion_length: {reads // 2}`", warning=True)
 
 
-def _data(config: Config, found: Sequence[Source], batch: Batch) -> Problems:
+def _data(config: Config, tables: Sequence[Table], batch: Batch) -> Problems:
     wanted = rewards.columns(config)
-    for source in found:
-        files = (source.files or {}).get(source.split)
-        rows = sample(files[0], source.format) if files else None
-        if files is None or rows is None:
-            continue
-        if rows.problems:
-            yield from rows.problems
-            continue
-        there = [name for name in rows.columns if source.columns is None or name in source.columns]
-        if "prompt" not in there:
-            yield lacking(config, source, there, ("prompt",), files[0].name)
+    alone = len(config.get("datasets") or [None]) == 1
+    for table in tables:
+        if "prompt" not in table.columns:
+            yield lacking(config, table, ("prompt",))
         else:
-            yield from _prompts(config, source, rows)
+            yield from _prompts(config, table)
         for name, reward in wanted.items():
-            if name not in there:
-                problem = lacking(config, source, there, (name,), files[0].name)
+            if name not in table.columns:
+                problem = lacking(config, table, (name,))
                 yield problem._replace(message=f"{problem.message}, which the reward {reward} reads")
-        if len(files) == len(found) == 1:
-            yield from _too_few(config, source, rows, batch)
+        if alone and len((table.source.files or {})[table.source.split]) == 1:
+            yield from _too_few(config, table, batch)
     if wanted and config.get("remove_unused_columns"):
         message = f"remove_unused_columns takes away {', '.join(wanted)}, which rewards read"
         yield config.problem(("remove_unused_columns",), message, "delete it")
 
 
-def _prompts(config: Config, source: Source, rows: Sample) -> Problems:
-    kinds: set[Any] = rows.kinds("prompt")
+def _prompts(config: Config, table: Table) -> Problems:
+    kinds: set[Any] = table.rows.kinds("prompt")
     if len(kinds) > 1 or not kinds <= {"text", "messages"}:
         message = "the column prompt holds neither text alone nor messages alone"
-        yield config.problem(source.place, message, "write all prompts as text, or as lists of role and content")
+        yield config.problem(table.source.place, message, "write all prompts as text, or as lists of role and content")
     elif kinds == {"messages"} and lacks_chat_template(config):
         message = "the prompts are conversations, and the model's tokenizer has no chat template"
         yield config.problem(("model_name_or_path",), message, "take a model that was made for chat, or plain prompts")
 
 
-def _too_few(config: Config, source: Source, rows: Sample, batch: Batch) -> Problems:
+def _too_few(config: Config, table: Table, batch: Batch) -> Problems:
     """TRL leaves out what does not fill a batch, which may be everything."""
+    rows = table.rows
     needed = batch.size // batch.generations
     whole = len(rows.rows) < MAX_ROWS and rows.path.stat().st_size <= MAX_BYTES
     if whole and len(rows.rows) < needed and not config.get("dataset_streaming"):
         message = f"the data has {len(rows.rows)} prompts, and a batch takes {needed} different ones"
-        yield config.problem(source.place, message, "add prompts, or write a smaller per_device_train_batch_size")
+        yield config.problem(table.source.place, message, "add prompts, or write a smaller per_device_train_batch_size")

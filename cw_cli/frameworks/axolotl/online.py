@@ -1,4 +1,4 @@
-"""Learning from preferences and rewards: what each `rl:` asks of the rest of the config."""
+"""Learning from rewards: whole groups of completions, the functions that score them, and vLLM that writes them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,8 @@ ALSO_INSTALLED = ("axolotl", "trl", "math_verify")
 
 
 def checks(config: Config, gpus: int, environment: Mapping[str, str]) -> Problems:
+    """`gpus` are those of all nodes."""
     rl = config.get("rl")
-    for key in ("trl", "ebft"):
-        if config.get(key) and rl not in ONLINE:
-            message = f"{key}: is for {', '.join(ONLINE)}, and this config is for {rl or 'sft'}"
-            yield config.problem((key,), message, "delete it", warning=True)
-    if rl != "dpo":
-        for key in ("dpo_loss_type", "dpo_loss_weights"):
-            if config.get(key):
-                yield config.problem((key,), f"{key} is for `rl: dpo`", "delete it")
-    losses, weights = config.get("dpo_loss_type"), config.get("dpo_loss_weights")
-    if losses and weights and len(losses) != len(weights):
-        message = f"dpo_loss_type has {len(losses)} entries and dpo_loss_weights {len(weights)}"
-        yield config.problem(("dpo_loss_weights",), message, "write one weight for each loss")
-    if config.get("dpo_use_liger_kernel") and (rl == "ipo" or (losses or [""])[0] == "ipo"):
-        yield config.problem(("dpo_use_liger_kernel",), "dpo_use_liger_kernel cannot compute ipo", "delete it")
-    if rl == "kto" and config.get("remove_unused_columns") is not False:
-        message = "kto needs the columns that the trainer would throw away"
-        yield config.problem(("rl",), message, "add `remove_unused_columns: false`")
     if rl == "ebft" and not config.get("ebft"):
         yield config.problem(("rl",), "rl: ebft needs its own block", "add `ebft: {mode: structured}`")
     if rl in GROUPS:

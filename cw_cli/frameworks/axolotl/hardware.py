@@ -1,77 +1,34 @@
-"""Steps, precision, attention, optimizers and the spreading of a model: keys of Axolotl that are wrong together."""
+"""What Axolotl's keys ask of the machine: precision, attention, optimizers, adapters, and how a model is spread."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, missing
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.axolotl.keys import data
+from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
 
 Problems = Iterator[Problem]
 
 SHORT_ATTENTION = {"flash": "flash_attention_2", "flex": "flex_attention", "sdp": "sdpa"}
 FSDP2_ONLY = ("muon", "polora", "q_galore_adamw8bit")
-NOT_WITH_DEEPSPEED = ("muon", "polora", "q_galore_adamw8bit")
+ADAPTERS = ("lora", "qlora", "llama-adapter")
+ADAPTERS_OF_PLUGINS = {"mora": "mora"}
+TARGETS = ("lora_target_modules", "lora_target_linear", "lora_target_parameters")
+KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 
 
 def checks(config: Config, gpus: int, nodes: int) -> Problems:
-    yield from saving(config)
-    yield from evaluating(config)
     yield from precision(config, gpus)
     yield from attention(config)
     yield from optimizer(config)
     yield from deepspeed(config)
     yield from sharding(config, gpus * nodes)
-
-
-def saving(config: Config) -> Problems:
-    strategy = config.get("save_strategy")
-    if strategy and strategy != "steps" and config.get("save_steps"):
-        message = f"save_steps is for `save_strategy: steps`, and it is {strategy}"
-        yield config.problem(("save_steps",), message, "delete one of them")
-    if strategy == "best" and not config.get("metric_for_best_model"):
-        message = "save_strategy: best needs to know what is best"
-        yield config.problem(("save_strategy",), message, "add `metric_for_best_model: eval_loss`")
-    if config.get("early_stopping_patience"):
-        save, evaluate = config.get("save_steps"), config.get("eval_steps")
-        if not save or not evaluate or save % evaluate:
-            message = "early_stopping_patience needs save_steps and eval_steps, one a multiple of the other"
-            yield config.problem(("early_stopping_patience",), message, "add `eval_steps: 50` and `save_steps: 100`")
-    if config.get("rl") == "simpo" and config.get("warmup_ratio"):
-        yield config.problem(("warmup_ratio",), "simpo takes no warmup_ratio", "write warmup_steps instead")
-    if config.get("batch_size") and not config.get("micro_batch_size"):
-        message = "batch_size needs micro_batch_size, which says how it is cut"
-        yield config.problem(("batch_size",), message, "add `micro_batch_size: 1`")
-
-
-def evaluating(config: Config) -> Problems:
-    strategy, steps = config.get("eval_strategy"), config.get("eval_steps")
-    if strategy and strategy != "steps":
-        for key in ("eval_steps", "evals_per_epoch"):
-            if config.get(key):
-                message = f"{key} is for `eval_strategy: steps`, and it is {strategy}"
-                yield config.problem((key,), message, "delete one of them")
-    nothing = not config.get("val_set_size") and not config.get("test_datasets")
-    wanted = next((key for key in ("eval_steps", "eval_strategy", "evals_per_epoch") if config.get(key)), None)
-    if nothing and wanted and strategy != "no":
-        # Axolotl refuses where val_set_size is written as 0, and evaluates nothing where it is left out.
-        written = config.get("val_set_size") == 0 and (steps or strategy) and config.has("val_set_size")
-        message = f"{wanted} has nothing to evaluate on"
-        remedy = "add `val_set_size: 0.05` or test_datasets, or delete it"
-        yield config.problem((wanted,), message, remedy, warning=not written)
-    if config.get("do_bench_eval") and not (steps or config.get("evals_per_epoch")):
-        yield config.problem(("do_bench_eval",), "do_bench_eval needs eval_steps", "add `evals_per_epoch: 1`")
-    if (
-        config.get("sample_packing")
-        and config.get("eval_table_size")
-        and config.get("eval_sample_packing") is not False
-    ):
-        message = "eval_table_size does not work with packed evaluation data"
-        yield config.problem(("eval_table_size",), message, "add `eval_sample_packing: false`")
+    yield from adapters(config)
 
 
 def precision(config: Config, gpus: int) -> Problems:
@@ -189,3 +146,62 @@ def sharding(config: Config, gpus: int) -> Problems:
     if version == 2 and config.get("fsdp_config", "cpu_ram_efficient_loading") and config.get("load_in_4bit"):
         message = "cpu_ram_efficient_loading does not work with load_in_4bit"
         yield config.problem(("fsdp_config", "cpu_ram_efficient_loading"), message, "write false")
+
+
+def adapters(config: Config) -> Problems:
+    """LoRA and its kin, and the parts of a model that they work on."""
+    adapter = config.get("adapter")
+    if not adapter:
+        return
+    yield from _adapter(config, adapter)
+    if adapter in ("lora", "qlora") and not config.get("lora_model_dir"):
+        yield from _targets(config, adapter)
+    if adapter == "qlora" and not config.get("merge_lora"):
+        for key in ("load_in_8bit", "gptq"):
+            if config.get(key):
+                yield config.problem((key,), f"qlora loads the model in 4 bits, and {key} says otherwise", "delete it")
+        if not config.get("load_in_4bit"):
+            message = "qlora needs a model that is loaded in 4 bits"
+            yield config.problem(("adapter",), message, "add `load_in_4bit: true`, or write `adapter: lora`")
+    if adapter == "lora" and config.get("load_in_8bit"):
+        for key in KERNELS:
+            if config.get(key):
+                yield config.problem((key,), f"{key} does not work with load_in_8bit", "delete one of them")
+    if config.get("lora_target_parameters") and config.get("lora_dropout"):
+        message = "with lora_target_parameters there can be no dropout"
+        yield config.problem(("lora_dropout",), message, "write `lora_dropout: 0`")
+    if config.get("peft_layers_to_transform") and config.get("unfrozen_parameters"):
+        message = "unfrozen_parameters and peft_layers_to_transform choose different parts of the model"
+        yield config.problem(("unfrozen_parameters",), message, "keep one of them")
+    for index, pattern in enumerate(_texts(config.get("lora_target_modules"))):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            place = ("lora_target_modules", index)
+            yield config.problem(place, f"{pattern} is no regular expression: {error}", "name a module, as in q_proj")
+
+
+def _adapter(config: Config, adapter: str) -> Problems:
+    if adapter in ADAPTERS or foreign_plugins(config):
+        return
+    if plugin := ADAPTERS_OF_PLUGINS.get(adapter):
+        if plugin not in map(package_of, listed(config)):
+            message = f"adapter: {adapter} comes from a plugin that is not listed"
+            yield config.problem(("adapter",), message, "add `axolotl.integrations.mora.MoraPlugin` to `plugins:`")
+        return
+    near = nearest(adapter, [*ADAPTERS, *ADAPTERS_OF_PLUGINS])
+    remedy = f"did you mean {near}?" if near else f"write one of {', '.join(ADAPTERS[:2])}"
+    yield config.problem(("adapter",), f"Axolotl has no adapter {adapter}", remedy)
+
+
+def _targets(config: Config, adapter: str) -> Problems:
+    if not any(config.get(key) for key in TARGETS):
+        message = f"{adapter} has nothing to work on: the config names no modules"
+        yield config.problem(("adapter",), message, "add `lora_target_linear: true`, or `lora_target_modules: […]`")
+    for key, line in (("lora_r", "lora_r: 16"), ("lora_alpha", "lora_alpha: 32")):
+        if config.get(key) is None:
+            yield config.problem(("adapter",), f"{adapter} needs {key}", f"add `{line}`")
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -14,8 +14,6 @@ from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.splits import saved_to_disk, splits
 from cw_cli.frameworks.hugging_face import LOADERS
-from cw_cli.frameworks.trl.data import Shape, shape
-from cw_cli.frameworks.trl.files import lacks_chat_template
 
 Problems = Iterator[Problem]
 
@@ -31,12 +29,19 @@ class Source(NamedTuple):
     columns: list[str] | None = None
 
 
-def checks(config: Config) -> Problems:
-    """What is wrong with the data of supervised fine-tuning."""
-    yield from checks_with(config, _columns)
+class Table(NamedTuple):
+    """The first rows of a dataset that lies on this machine, and those of its columns that the config keeps."""
+
+    source: Source
+    rows: Sample
+    columns: list[str]
+
+    @property
+    def file(self) -> str:
+        return self.rows.path.name
 
 
-def checks_with(config: Config, columns: Callable[[Config, list[Source]], Problems]) -> Problems:
+def checks(config: Config, columns: Callable[[Config, list[Table]], Problems]) -> Problems:
     """What is wrong with the data; `columns` says what the training type wants of the rows."""
     name, mixture = config.get("dataset_name"), config.get("datasets")
     if not name and not mixture:
@@ -57,7 +62,16 @@ def checks_with(config: Config, columns: Callable[[Config, list[Source]], Proble
     yield from problems
     if isinstance(config.get("dataset_kwargs"), str):
         return
-    yield from columns(config, sources)
+    tables: list[Table] = []
+    for source in sources:
+        files = (source.files or {}).get(source.split)
+        rows = sample(files[0], source.format) if files else None
+        if rows is not None and rows.problems:
+            yield from rows.problems
+        elif rows is not None:
+            kept = [name for name in rows.columns if source.columns is None or name in source.columns]
+            tables.append(Table(source, rows, kept))
+    yield from columns(config, tables)
 
 
 def _mixture(config: Config, mixture: list[Any]) -> Problems:
@@ -200,57 +214,3 @@ def _matching(pattern: str, folder: Path, here_too: bool) -> list[Path]:
         return next(([Path(match) for match in found] for found in matches if found), [])
     path = local_path(pattern, folder)
     return [path] if path is not None and path.is_file() else []
-
-
-def _columns(config: Config, sources: list[Source]) -> Problems:
-    field = config.get("dataset_text_field") or "text"
-    prepared = bool(config.get("dataset_kwargs", "skip_prepare_dataset"))
-    shapes: list[tuple[Source, Shape]] = []
-    for source in sources:
-        files = (source.files or {}).get(source.split)
-        rows = sample(files[0], source.format) if files else None
-        if rows is None:
-            continue
-        if rows.problems:
-            yield from rows.problems
-            continue
-        if unknown := list(_selected(config, source, rows)):
-            yield from unknown
-            continue
-        found = shape(rows, field, source.columns, prepared)
-        if found.message:
-            place = ("dataset_text_field",) if field != "text" and "column" in found.message[:11] else source.place
-            yield config.problem(place, f"{files[0].name if files else ''}: {found.message}", found.remedy)
-        else:
-            shapes.append((source, found))
-    for source, found in shapes[1:]:
-        if found.name != shapes[0][1].name:
-            message = f"this dataset holds {found.name}, and the first one {shapes[0][1].name}"
-            yield config.problem(source.place, message, "give all of them the same columns")
-    for _, found in shapes[:1]:
-        yield from _uses(config, found)
-
-
-def _selected(config: Config, source: Source, rows: Sample) -> Problems:
-    for index, name in enumerate(source.columns or []):
-        if name not in rows.columns:
-            message = f"there is no column {name}; there is {', '.join(rows.columns)}"
-            yield config.problem((*source.place, "columns", index), message, "name columns of the file")
-
-
-def _uses(config: Config, found: Shape) -> Problems:
-    """Settings that want data of one shape only."""
-    if config.get("assistant_only_loss") and not found.conversational and found.name != "images":
-        message = "assistant_only_loss needs conversations with role and content, and the data has none"
-        yield config.problem(("assistant_only_loss",), message, "delete it, or write the data as messages")
-    if config.get("completion_only_loss") and found.name in ("text", "messages"):
-        message = "completion_only_loss changes nothing without the columns prompt and completion"
-        remedy = "write the data as prompt and completion, or delete it"
-        yield config.problem(("completion_only_loss",), message, remedy, warning=True)
-    if found.needs_template and lacks_chat_template(config):
-        message = "the data holds conversations, and the model's tokenizer has no chat template"
-        remedy = "add `chat_template_path:`, or take a model that was made for chat"
-        yield config.problem(("model_name_or_path",), message, remedy)
-    for key in ("packing", "padding_free"):
-        if found.name == "images" and config.get(key):
-            yield config.problem((key,), f"{key} does not work with images", "delete it")
