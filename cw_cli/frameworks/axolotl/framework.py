@@ -8,12 +8,13 @@ from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
-from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
-from cw_cli.core.launch_keys import LaunchKeys, launch_schema
+from cw_cli.core.framework import LocalCommand, TrainingType
+from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.shipped import shipped
+from cw_cli.frameworks import BuiltInFramework, of_gpus
 from cw_cli.frameworks.axolotl import keys as axolotl_keys
 from cw_cli.frameworks.axolotl import kinds, online, prepared
 from cw_cli.frameworks.axolotl.checks import cross_checks
@@ -28,7 +29,7 @@ EXAMPLES = {"ipo": "dpo", "simpo": "dpo", "gdpo": "grpo", "preprocess": "sft"}
 """Kinds whose example is that of another, but for the name."""
 
 
-class AxolotlFramework(BaseTrainingFramework):
+class AxolotlFramework(BuiltInFramework):
     """Axolotl with its YAML."""
 
     def __init__(self, kubeconfig_dir: Path) -> None:
@@ -36,13 +37,6 @@ class AxolotlFramework(BaseTrainingFramework):
 
     def validate_config(self, config_data: dict[str, Any], training_type: TrainingType) -> bool:
         return bool(config_data.get("base_model"))
-
-    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
-        own = launch_schema().keys
-        return {key: value for key, value in config_data.items() if key not in own}
-
-    def get_configmap_name(self, training_type: TrainingType) -> str:
-        return f"{self.get_job_name(training_type)}-config"
 
     def get_job_name(self, training_type: TrainingType) -> str:
         return f"cw-axolotl-train-{self._known(training_type).replace('_', '-')}"
@@ -67,22 +61,19 @@ class AxolotlFramework(BaseTrainingFramework):
         return cross_checks(config, keys, str(training_type), gpus=1 if gpus is None else gpus)
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
-        """One GPU; for each GPU 8 cores and 64 GiB, as on common nodes."""
+        """One GPU."""
         count = 1 if gpu is None else gpu
-        return Resources(gpu=count, cpu=str(8 * count or 4), memory=f"{64 * count or 16}Gi")
+        return of_gpus(count, cpu=4, memory=16)
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
         """As many GPUs as vLLM spreads the model over."""
         sizes = [config.get("vllm", key) or 1 for key in ("tensor_parallel_size", "data_parallel_size")]
         count = sizes[0] * sizes[1] if gpu else 0
-        return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+        return of_gpus(count, cpu=2, memory=8)
 
     def defaults_without_gpu(self) -> dict[str, Any]:
         # `bf16: auto`, the default, turns to fp16 where there is no GPU, and that cannot be trained.
         return {"bf16": False, "fp16": False}
-
-    def recipes(self) -> Path:
-        return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
         preprocess = self._known(training_type) == kinds.PREPROCESS

@@ -11,14 +11,15 @@ from typing import Any
 from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
-from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.framework import LocalCommand, TrainingType
 from cw_cli.core.key import Key
-from cw_cli.core.launch_keys import LaunchKeys, launch_schema
+from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema, read_schema
 from cw_cli.core.shipped import shipped
+from cw_cli.frameworks import BuiltInFramework, of_gpus
 from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, packages, rewards, rlhf, rules
 from cw_cli.frameworks.trl.checks import cross_checks
 
@@ -29,7 +30,7 @@ ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
 """Training types that write completions and learn from rewards for them."""
 
 
-class TRLFramework(BaseTrainingFramework):
+class TRLFramework(BuiltInFramework):
     """TRL with its flat YAML, or with `model_name` and a `trainer_args:` block."""
 
     def __init__(self, kubeconfig_dir: Path) -> None:
@@ -40,13 +41,6 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return model and "reward_model" in config_data
         return model and ("dataset_name" in config_data or "datasets" in config_data)
-
-    def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
-        own = launch_schema().keys
-        return {key: value for key, value in config_data.items() if key not in own}
-
-    def get_configmap_name(self, training_type: TrainingType) -> str:
-        return f"{self.get_job_name(training_type)}-config"
 
     def get_job_name(self, training_type: TrainingType) -> str:
         return f"cw-trl-train-{self._known(training_type)}"
@@ -79,9 +73,9 @@ class TRLFramework(BaseTrainingFramework):
         return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
-        """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
+        """One GPU unless the config trains on the processor."""
         count = gpu if gpu is not None else 0 if config.get("use_cpu") else 1
-        return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+        return of_gpus(count, cpu=2, memory=8)
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
         """One GPU for a reward model where the trainer has some; a small machine's worth where it has none, and for a
@@ -94,9 +88,6 @@ class TRLFramework(BaseTrainingFramework):
     def defaults_without_gpu(self) -> dict[str, Any]:
         # TRL asks for bf16 unless told otherwise, and refuses it where there is no GPU.
         return {"use_cpu": True, "bf16": False}
-
-    def recipes(self) -> Path:
-        return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
         online = training_type in ONLINE

@@ -9,16 +9,17 @@ from typing import Any
 from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
-from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
+from cw_cli.core.framework import LocalCommand, TrainingType
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
+from cw_cli.frameworks import BuiltInFramework, of_gpus
 from cw_cli.frameworks.verifiers import checks, evals, prime_rl
 
 
-class VerifiersFramework(BaseTrainingFramework):
+class VerifiersFramework(BuiltInFramework):
     """Verifiers' or prime-rl's own TOML, or the same keys as YAML."""
 
     def __init__(self, kubeconfig_dir: Path) -> None:
@@ -31,9 +32,6 @@ class VerifiersFramework(BaseTrainingFramework):
     def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
         own = launch_schema(() if "orchestrator" in config_data else evals.TAKEN).keys
         return {key: value for key, value in config_data.items() if key not in own}
-
-    def get_configmap_name(self, training_type: TrainingType) -> str:
-        return f"{self.get_job_name(training_type)}-config"
 
     def get_job_name(self, training_type: TrainingType) -> str:
         return f"cw-verifiers-{self._known(training_type)}"
@@ -71,7 +69,7 @@ class VerifiersFramework(BaseTrainingFramework):
         """The rollouts of an evaluation ask a server and compute nothing themselves."""
         if config.has("orchestrator"):
             count = prime_rl.gpus(config, "train") if gpu is None else gpu
-            return Resources(gpu=count, cpu=str(8 * count or 2), memory=f"{64 * count or 8}Gi")
+            return of_gpus(count, cpu=2, memory=8)
         return Resources(gpu=0, cpu="4", memory="16Gi")
 
     def service_resources(self, role: str, config: Config, gpu: int) -> Resources:
@@ -79,12 +77,9 @@ class VerifiersFramework(BaseTrainingFramework):
         if role == "orchestrator":
             return Resources(gpu=0, cpu="8", memory="32Gi")
         if config.get("gpu") == 0:
-            return Resources(gpu=0, cpu="2", memory="8Gi")
+            return of_gpus(0, cpu=2, memory=8)
         count = prime_rl.gpus(config, "infer") if config.has("orchestrator") else 1
-        return Resources(gpu=count, cpu=str(8 * count), memory=f"{64 * count}Gi")
-
-    def recipes(self) -> Path:
-        return shipped("containers") / "cw_train"
+        return of_gpus(count, cpu=2, memory=8)
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
         if training_type == TrainingType.GRPO:
