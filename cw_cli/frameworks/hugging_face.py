@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, looks_local, missing
@@ -73,6 +75,26 @@ def _model_folder(config: Config, key: str, value: str, path: Path, tokenizer: b
     elif tokenizer and not any((path / name).is_file() for name in TOKENIZERS):
         remedy = "save the tokenizer into that folder"
         yield config.problem((key,), f"{value} holds a model without its tokenizer", remedy)
+
+
+def json_mapping(config: Config, key: str, path: Path, problems: list[Problem]) -> Mapping[str, Any] | None:
+    """What stands in the JSON file that `key` names; None, and the reason among the problems, where that is nothing."""
+    shown = f"{key}: {config.get(key)}"
+    if path.is_dir():
+        problems.append(config.problem((key,), f"{shown} is a folder", "name the JSON file in it"))
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        problems.append(config.problem((key,), f"{shown} cannot be read: {error.strerror}", "check the file"))
+        return None
+    except (ValueError, RecursionError) as error:
+        problems.append(config.problem((key,), f"{shown} is not JSON: {error}", "correct the file"))
+        return None
+    if not isinstance(content, dict):
+        problems.append(config.problem((key,), f"{shown} does not hold a mapping", "write a JSON object into it"))
+        return None
+    return content
 
 
 def output(config: Config, model_key: str, *data_keys: str) -> Problems:

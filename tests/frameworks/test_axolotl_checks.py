@@ -136,10 +136,12 @@ def test_what_axolotl_drops_is_refused(kind: str, lines: str, folder: Path) -> N
         ),
         (
             "sft",
-            "deepspeed: deepspeed_configs/zero2.json",
-            "deepspeed: there is no deepspeed_configs/zero2.json",
-            "`axolotl fetch deepspeed_configs` brings Axolotl's own; put the folder beside the config",
+            "deepspeed: deepspeed_configs/zero2_torch_compile.json",
+            "deepspeed: there is no deepspeed_configs/zero2_torch_compile.json",
+            "`axolotl fetch deepspeed_configs` brings Axolotl's own; cw has zero1, zero2, zero3, zero3_bf16, "
+            "zero3_bf16_cpuoffload_all, zero3_bf16_cpuoffload_params",
         ),
+        ("sft", "deepspeed: zero3_b16", "deepspeed: there is no config zero3_b16", "did you mean zero3_bf16?"),
         (
             "dpo",
             "rl: kto\nremove_unused_columns: false",

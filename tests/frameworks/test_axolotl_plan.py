@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,9 @@ from cw_cli.core.overrides import Override
 from cw_cli.core.plan import Plan, make_plan
 from cw_cli.core.record import Launch
 from cw_cli.core.registry import FrameworkRegistry
+from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.axolotl import kinds
+from cw_cli.frameworks.axolotl.keys import deepspeed_names
 from cw_cli.frameworks.axolotl.prepared import name as prepared
 
 from .test_axolotl_checks import BASE
@@ -106,6 +110,48 @@ def test_rewards_beside_the_config_travel(folder: Path) -> None:
     assert config["datasets"][0]["type"] == "/cw/files/rewards.py:to_prompt"
     here = config_of(plan("grpo", GRPO, folder, target="local"))
     assert here["trl"]["reward_funcs"][0] == f"{folder}/rewards.py:correct"
+
+
+def travelling(found: Plan, name: str) -> Any:
+    """The JSON file of this name that goes with the run."""
+    maps = [item.get("binaryData") or {} for item in of_kind(found, "ConfigMap")]
+    (data,) = [data for files in maps for file, data in files.items() if file.endswith(name)]
+    return json.loads(base64.b64decode(data))
+
+
+@pytest.mark.parametrize(
+    "said", ["zero2", "zero2.json", "deepspeed_configs/zero2.json", "./deepspeed_configs/zero2.json"]
+)
+def test_a_deepspeed_config_travels_by_its_name(said: str, folder: Path) -> None:
+    found = plan("sft", f"{BASE}deepspeed: {said}\n", folder, "gpu=2")
+    assert config_of(found)["deepspeed"] == "/cw/files/zero2.json"
+    assert travelling(found, "zero2.json")["zero_optimization"]["stage"] == 2
+
+
+def test_a_deepspeed_config_beside_the_config_comes_first(folder: Path) -> None:
+    found = plan("sft", f"{BASE}deepspeed: deepspeed_configs/zero3.json\n", folder, "gpu=2")
+    assert travelling(found, "zero3.json") == {"zero_optimization": {"stage": 3}}
+
+
+@pytest.mark.parametrize("name", deepspeed_names())
+def test_transformers_fills_in_what_a_deepspeed_config_leaves_open(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    deepspeed = pytest.importorskip("transformers.integrations.deepspeed")
+    from accelerate.utils.deepspeed import HfDeepSpeedConfig
+    from transformers import TrainingArguments
+
+    # What Transformers has for a base where DeepSpeed is installed.
+    configs = type("Config", (deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig), {})
+    monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", None)
+    monkeypatch.setattr(deepspeed, "dep_version_check", lambda name: None)  # DeepSpeed itself is for GPUs
+    arguments = TrainingArguments(output_dir="out", use_cpu=True, bf16=False, report_to="none")
+    filled = configs(str(shipped("examples") / "axolotl" / "deepspeed_configs" / f"{name}.json"))
+    arguments.bf16 = "bf16" in name
+    filled.trainer_config_process(arguments)
+    filled.trainer_config_finalize(arguments, SimpleNamespace(config=SimpleNamespace(hidden_size=64)), 10)
+    assert "auto" not in json.dumps(filled.config)
+    assert name.startswith(f"zero{filled.config['zero_optimization']['stage']}")
+    assert filled.is_offload() == ("cpuoffload" in name)
 
 
 def test_preparing_data_takes_no_gpu(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
@@ -10,7 +9,8 @@ from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, missing
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
+from cw_cli.frameworks import hugging_face
+from cw_cli.frameworks.axolotl.keys import data, deepspeed_names, foreign_plugins, listed, package_of
 
 Problems = Iterator[Problem]
 
@@ -93,20 +93,20 @@ def deepspeed(config: Config) -> Problems:
     if not isinstance(value, str) or not value:
         return
     path = local_path(value, config.folder)
+    if path is None and re.fullmatch(r"\w+", value):
+        near = nearest(value, deepspeed_names())
+        remedy = f"did you mean {near}?" if near else f"write one of {', '.join(deepspeed_names())}, or a file's path"
+        yield config.problem(("deepspeed",), f"deepspeed: there is no config {value}", remedy)
+        return
     if path is None:
         found = missing(config, ("deepspeed",), value)
-        remedy = "`axolotl fetch deepspeed_configs` brings Axolotl's own; put the folder beside the config"
+        remedy = f"`axolotl fetch deepspeed_configs` brings Axolotl's own; cw has {', '.join(deepspeed_names())}"
         yield found._replace(remedy=remedy) if found.severity == "error" else found
         return
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        yield config.problem(("deepspeed",), f"deepspeed: {value} cannot be read: {error.strerror}", "name a file")
-        return
-    except (ValueError, RecursionError) as error:
-        yield config.problem(("deepspeed",), f"deepspeed: {value} is not JSON: {error}", "correct the file")
-        return
-    if not isinstance(content, dict) or "zero_optimization" not in content:
+    problems: list[Problem] = []
+    content = hugging_face.json_mapping(config, "deepspeed", path, problems)
+    yield from problems
+    if content is not None and "zero_optimization" not in content:
         message = f"deepspeed: {value} has no zero_optimization"
         yield config.problem(("deepspeed",), message, "name a file as `axolotl fetch deepspeed_configs` writes them")
 

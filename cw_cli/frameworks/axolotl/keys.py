@@ -18,6 +18,9 @@ from cw_cli.core.shipped import shipped
 from cw_cli.frameworks.axolotl import rules
 
 PACKAGE = "axolotl.integrations."
+DEEPSPEED = "cw://axolotl/deepspeed_configs"
+"""Configs of DeepSpeed that ship with cw, under the names of those that `axolotl fetch deepspeed_configs` brings."""
+
 _DOTTED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.([A-Za-z_]\w*)")
 
 CODE: tuple[KeyPath, ...] = (
@@ -27,8 +30,12 @@ CODE: tuple[KeyPath, ...] = (
 """Where a config may name Python of its own, as `module.function`."""
 
 
+_DEEPSPEED = re.compile(r"(?:(?:\./)?deepspeed_configs/)?(\w+)(\.json)?")
+
+
 class AxolotlSchema(Schema):
-    """Axolotl's keys. Python that lies beside the config is written as `module.py:function`, so that it travels."""
+    """Axolotl's keys. Python that lies beside the config is written as `module.py:function`, so that it travels, and so
+    do DeepSpeed's configs that are known by their names."""
 
     __slots__ = ()
 
@@ -45,6 +52,13 @@ class AxolotlSchema(Schema):
         for path, value in named(config, CODE):
             if (file := python_beside(value, config.folder)) is not None:
                 config = config.with_value(path, file, config.origin(*path))
+        given = config.get("deepspeed")
+        if isinstance(given, str) and (shipped_one := deepspeed_of(given, config.folder)):
+            if given.endswith(".json"):
+                message = f"deepspeed: there is no {given} here, so cw brings its own of that name"
+                remedy = f"write `deepspeed: {Path(given).stem}`, or fetch it: axolotl fetch deepspeed_configs"
+                problems.append(config.problem(("deepspeed",), message, remedy, warning=True))
+            config = config.with_value(("deepspeed",), shipped_one, config.origin("deepspeed"))
         return config, problems
 
     def check(self, config: Config, also: Iterable[str] = ()) -> Iterator[Problem]:
@@ -129,6 +143,18 @@ def package_of(plugin: str) -> str | None:
 
 def foreign_plugins(config: Config) -> list[str]:
     return [plugin for plugin in listed(config) if package_of(plugin) is None]
+
+
+def deepspeed_names() -> list[str]:
+    return sorted(file.stem for file in (shipped("examples") / "axolotl" / "deepspeed_configs").glob("*.json"))
+
+
+def deepspeed_of(value: str, folder: Path) -> str | None:
+    """The path of the config that ships with cw for `zero2` or `deepspeed_configs/zero2.json`, unless that is here."""
+    match = _DEEPSPEED.fullmatch(value)
+    if match is None or match[1] not in deepspeed_names() or local_path(value, folder) is not None:
+        return None
+    return f"{DEEPSPEED}/{match[1]}.json"
 
 
 def python_beside(value: str, folder: Path) -> str | None:

@@ -188,7 +188,7 @@ NEEDS = (
     ("fp8_config", "fp8", "fp8: true"),
     ("torch_compile_options", "torch_compile", "torch_compile: true"),
     ("fp32_norms", "fsdp_config", "fsdp_version: 2` and `fsdp_config: {…}"),
-    ("deepcompile", "deepspeed", "deepspeed: zero1.json"),
+    ("deepcompile", "deepspeed", "deepspeed: zero1"),
     ("dpo_loss_weights", "dpo_loss_type", "dpo_loss_type: […]"),
     ("quantize_moe_experts", "adapter", "adapter: qlora"),
     ("eval_causal_lm_metrics", "do_causal_lm_eval", "do_causal_lm_eval: true"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -208,19 +207,9 @@ def _json_file(config: Config, key: str, value: str) -> Problems:
     if path is None:
         yield missing(config, (key,), value)
         return
-    if path.is_dir():
-        yield config.problem((key,), f"{key}: {value} is a folder", "name the JSON file in it")
-        return
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        yield config.problem((key,), f"{key}: {value} cannot be read: {error.strerror}", "check the file")
-        return
-    except (ValueError, RecursionError) as error:
-        yield config.problem((key,), f"{key}: {value} is not JSON: {error}", "correct the file")
-        return
-    if not isinstance(content, dict):
-        yield config.problem((key,), f"{key}: {value} does not hold a mapping", "write a JSON object into it")
+    problems: list[Problem] = []
+    hugging_face.json_mapping(config, key, path, problems)
+    yield from problems
 
 
 def _get(config: Config, key: str, default: Any) -> Any:
