@@ -19,6 +19,7 @@ from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import MANAGED_BY, RUN, selector
 from cw_cli.core.plan import Plan
 from cw_cli.core.status import State
+from cw_cli.targets.kubernetes import transport
 from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.kubeconfig import Access, read_access
 from cw_cli.targets.kubernetes.target import KubernetesTarget
@@ -150,7 +151,7 @@ def test_a_refusal_leaves_a_whole_run_or_nothing(world: World, what: int) -> Non
 
 
 def test_a_request_that_hangs_and_arrives_late_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "READ_SECONDS", 1.0)
     hangs = [Fault("hang", number, seconds=2.5) for number in range(STEPS)]
     for fault, plan, failed in attempts(world, hangs):
         assert failed is not None and "does not answer" in failed.message, fault
