@@ -39,7 +39,7 @@ def command(
     With --for, the exit code is 0 once the run is in that state, and 1 as soon as it cannot get there.
     """
     from cw_cli.api import find_run
-    from cw_cli.core.launch_keys import duration
+    from cw_cli.core.launch_reader import duration
     from cw_cli.targets.choice import Where
 
     try:

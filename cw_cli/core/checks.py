@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
-from cw_cli.core.launch_keys import OTHER_NAMES, LaunchKeys, launch_schema, read_keys, renamed
+from cw_cli.core.launch_keys import OTHER_NAMES, LaunchKeys, launch_schema, renamed
+from cw_cli.core.launch_reader import read_keys
 from cw_cli.core.overrides import Override, apply
 from cw_cli.core.problems import Origin, Problem, errors, warnings
 

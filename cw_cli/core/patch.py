@@ -13,7 +13,6 @@ from cw_cli.core.merge import merged
 from cw_cli.core.names import ROLE, RUN, dns_label
 from cw_cli.core.resources import GPU_RESOURCE, Resources, gpu_affinity
 
-WORKLOADS = ("Job", "Deployment")
 DEFAULT_TTL = 7 * 24 * 3600
 """Seconds that a finished Job stays: long enough to read its logs after a weekend."""
 

@@ -29,7 +29,6 @@ class StepTaken(NamedTuple):
     epoch: float | None = None
     loss: float | None = None
     learning_rate: float | None = None
-    grad_norm: float | None = None
     tokens_per_second: float | None = None
     eta: float | None = None
     memory: int | None = None
@@ -157,7 +156,6 @@ def _event(data: Mapping[str, Any]) -> Event | None:
                 epoch=_number(data.get("epoch")),
                 loss=_number(data.get("loss")),
                 learning_rate=_number(data.get("lr")),
-                grad_norm=_number(data.get("grad_norm")),
                 tokens_per_second=_number(data.get("tokens_per_second")),
                 eta=_number(data.get("eta_s")),
                 memory=_whole(data.get("memory_bytes")),

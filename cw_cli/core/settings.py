@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cw_cli.core.config import Config, parse_config, read_config
 from cw_cli.core.exceptions import ConfigError
-from cw_cli.core.launch_keys import read_keys, settings_schema
+from cw_cli.core.launch_keys import settings_schema
+from cw_cli.core.launch_reader import read_keys
 from cw_cli.core.paths import settings_path
 from cw_cli.core.problems import errors
 

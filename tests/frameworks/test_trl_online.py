@@ -15,7 +15,8 @@ import yaml
 from cw_cli.core.config import parse_config
 from cw_cli.core.files import in_place, travelling
 from cw_cli.core.framework import TrainingType
-from cw_cli.core.launch_keys import launch_schema, read_keys
+from cw_cli.core.launch_keys import launch_schema
+from cw_cli.core.launch_reader import read_keys
 from cw_cli.core.problems import Problem, errors
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped

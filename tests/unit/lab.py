@@ -13,7 +13,8 @@ from cw_cli.core.checks import CheckedConfig, check_config
 from cw_cli.core.config import Config, parse_config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
-from cw_cli.core.launch_keys import LaunchKeys, launch_schema, read_keys
+from cw_cli.core.launch_keys import LaunchKeys, launch_schema
+from cw_cli.core.launch_reader import read_keys
 from cw_cli.core.overrides import Override
 from cw_cli.core.plan import Plan, make_plan
 from cw_cli.core.problems import Problem

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cw_cli.core.launch_keys import SecretRef, Volume, duration
+from cw_cli.core.launch_keys import SecretRef, Volume
+from cw_cli.core.launch_reader import duration
 
 from .lab import good_keys, keys, patient
 
@@ -159,7 +160,8 @@ VALUES = st.recursive(
 @given(st.data())
 def test_any_value_of_any_key_is_read_or_gets_a_sentence(data: st.DataObject) -> None:
     from cw_cli.core.config import Config
-    from cw_cli.core.launch_keys import launch_schema, read_keys
+    from cw_cli.core.launch_keys import launch_schema
+    from cw_cli.core.launch_reader import read_keys
 
     schema = launch_schema()
     key = data.draw(st.sampled_from(sorted(schema.keys)))
