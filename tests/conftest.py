@@ -30,7 +30,7 @@ def words_of() -> Callable[[Path], list[str]]:
     from cw_cli.core.registry import BUILT_IN
 
     def words(config: Path) -> list[str]:
-        said = [*reversed(config.stem.split("_")), config.parent.name]
+        said = [config.stem.partition("_")[2], *reversed(config.stem.split("_")), config.parent.name]
         framework = next((name for name in BUILT_IN if name in said), "trl")
         return [framework, next((word for word in said if word in BUILT_IN[framework].types), "sft")]
 

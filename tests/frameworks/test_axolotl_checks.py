@@ -254,3 +254,10 @@ def test_own_columns_are_for_some_kinds_only(folder: Path) -> None:
     text = BASE.replace("type: alpaca", "type: {field_prompt: q}") + "rl: orpo\n"
     (found,) = said("orpo", text, folder, 1)
     assert found.message == "for orpo, a dataset's type is a name"
+
+
+def test_what_computes_on_gpus_alone_is_refused_without_one(folder: Path) -> None:
+    text = f"{BASE.replace('    type: alpaca', '')}rl: ebft\nebft: {{mode: strided}}\n"
+    found = [said("ebft", text, folder, gpus) for gpus in (0, 1)]
+    without, with_one = ([item.message for item in items if item.severity == "error"] for items in found)
+    assert (without, with_one) == (["ebft.mode: strided needs a GPU, and this run has none"], [])

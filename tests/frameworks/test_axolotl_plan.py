@@ -187,6 +187,13 @@ def test_every_kind_has_a_name_that_kubernetes_takes(kind: str) -> None:
     assert name == f"cw-axolotl-train-{kind.replace('_', '-')}"
 
 
+@pytest.mark.parametrize("kind", kinds.TYPES)
+def test_every_kind_has_a_config_to_begin_with(kind: str, tmp_path: Path) -> None:
+    framework = FrameworkRegistry().get("axolotl")
+    given = parse_config(framework.example(TrainingType(kind)), str(tmp_path / "config.yaml"))
+    assert not check_config(framework, TrainingType(kind), given).warnings
+
+
 def test_what_axolotl_has_not_is_said() -> None:
     with pytest.raises(FrameworkError, match="Axolotl has no training type ppo") as raised:
         FrameworkRegistry().get("axolotl").get_schema(TrainingType("ppo"))

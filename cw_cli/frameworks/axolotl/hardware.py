@@ -40,6 +40,9 @@ def precision(config: Config, gpus: int) -> Problems:
             if config.get(key) is True:
                 message = f"{key} needs a GPU, and this run has none"
                 yield config.problem((key,), message, "ask for one with `gpu: 1`")
+        if config.get("rl") == "ebft" and config.get("ebft", "mode") == "strided":
+            message = "ebft.mode: strided needs a GPU, and this run has none"
+            yield config.problem(("ebft", "mode"), message, "ask for one with `gpu: 1`, or write structured")
 
 
 def attention(config: Config) -> Problems:
