@@ -27,6 +27,8 @@ def test_old_names_are_gone_and_new_ones_are_there():
     for old, rename in rules.RENAMED.items():
         assert old not in KEYS
         assert rename.new in KEYS
+    for new, rename in rules.NEWER.items():
+        assert {new, rename.new} <= KEYS.keys()
     assert not rules.REMOVED.keys() & KEYS.keys()
     assert not rules.ACCELERATE.keys() & KEYS.keys()
     assert set(rules.ALIASES.values()) <= KEYS.keys() | {accelerate.KEY}

@@ -41,6 +41,12 @@ RENAMED = {
     "push_to_hub_model_id": Renamed("hub_model_id"),
 }
 
+NEWER = {
+    "activation_checkpointing": Renamed("gradient_checkpointing"),
+    "activation_checkpointing_kwargs": Renamed("gradient_checkpointing_kwargs"),
+}
+"""Keys of the newest pair of versions, and what they are called where they do not exist yet."""
+
 RENAMED_CHOICES: dict[str, dict[Any, Any]] = {
     "packing_strategy": {"bfd-requeue": "bfd_split", "ffd": "bfd"},
     "loss_type": {"chunked_nll": "nll"},
