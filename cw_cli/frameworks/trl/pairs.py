@@ -35,7 +35,7 @@ def schema(training_type: str, file: Path | None = None) -> Schema:
         blocks=rules.BLOCKS,
         renamed={old: name for old, name in renamed.items() if name.new in known and old not in known},
         removed=rules.REMOVED | removed.get(training_type, {}),
-        refused=rules.ACCELERATE,
+        refused=rules.ACCELERATE | rules.OTHER_SCRIPTS,
         ignored=rules.IGNORED,
         renamed_choices=rules.RENAMED_CHOICES if training_type == "sft" else {},
     )
