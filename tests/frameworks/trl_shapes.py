@@ -425,3 +425,85 @@ OF_OTHERS = {
 """From the recipes of the alignment handbook and of open-r1."""
 
 SHAPES = OF_TRL | OF_OTHERS
+
+_EVERY_PROFILE = """
+compute_environment: LOCAL_MACHINE
+debug: false
+downcast_bf16: 'no'
+machine_rank: 0
+main_training_function: main
+mixed_precision: bf16
+num_machines: 1
+num_processes: 8
+rdzv_backend: static
+same_network: true
+tpu_env: []
+tpu_use_cluster: false
+tpu_use_sudo: false
+use_cpu: false
+"""
+
+_DEEPSPEED = """
+distributed_type: DEEPSPEED
+deepspeed_config:
+  deepspeed_multinode_launcher: standard
+  gradient_accumulation_steps: 1
+  offload_optimizer_device: none
+  offload_param_device: none
+  zero3_init_flag: true
+  zero3_save_16bit_model: true
+  zero_stage: 3
+"""
+
+_FSDP = """
+distributed_type: FSDP
+enable_cpu_affinity: false
+fsdp_config:
+  fsdp_activation_checkpointing: false
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_cpu_ram_efficient_loading: true
+  fsdp_offload_params: false
+  fsdp_reshard_after_forward: true
+  fsdp_state_dict_type: FULL_STATE_DICT
+  fsdp_version: 2
+"""
+
+_PARALLEL = """
+parallelism_config:
+  parallelism_config_dp_replicate_size: 1
+  parallelism_config_dp_shard_size: 4
+  parallelism_config_tp_size: 1
+  parallelism_config_cp_size: 2
+"""
+
+_ULYSSES = (
+    _PARALLEL.replace("cp_size", "sp_size").rstrip()
+    + """
+  parallelism_config_sp_backend: deepspeed
+  parallelism_config_sp_seq_length_is_variable: true
+  parallelism_config_sp_attn_implementation: flash_attention_2
+"""
+)
+
+OLD_PROFILE = _of(_DEEPSPEED, _ULYSSES.replace("_sp_", "_cp_"), _EVERY_PROFILE)
+"""As it was published before Accelerate told the two ways to split a sequence apart."""
+
+PROFILES = {
+    "multi_gpu": _of("distributed_type: MULTI_GPU\ngpu_ids: all", _EVERY_PROFILE),
+    "single_gpu": _of('distributed_type: "NO"\ngpu_ids: all\nnum_processes: 1', _EVERY_PROFILE),
+    "zero1": _of(_DEEPSPEED.replace("zero_stage: 3", "zero_stage: 1"), _EVERY_PROFILE),
+    "zero3": _of(_DEEPSPEED, _EVERY_PROFILE),
+    "fsdp1": _of(
+        "distributed_type: FSDP\nfsdp_config:\n  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP"
+        "\n  fsdp_backward_prefetch: BACKWARD_PRE\n  fsdp_forward_prefetch: false\n  fsdp_offload_params: true"
+        "\n  fsdp_sharding_strategy: FULL_SHARD\n  fsdp_state_dict_type: SHARDED_STATE_DICT"
+        "\n  fsdp_sync_module_states: true\n  fsdp_use_orig_params: false",
+        _EVERY_PROFILE,
+    ),
+    "fsdp2": _of(_FSDP, _EVERY_PROFILE),
+    "long-texts-fsdp2": _of(_FSDP, _PARALLEL, _EVERY_PROFILE),
+    "long-texts-deepspeed": _of(
+        _DEEPSPEED + "  seq_parallel_communication_data_type: bf16\n", _ULYSSES, _EVERY_PROFILE
+    ),
+}
+"""Profiles of Accelerate, in the shapes of those beside TRL's examples, for eight GPUs."""

@@ -79,7 +79,9 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return [*found, *rlhf.cross_checks(config)]
         found += cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
-        return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
+        if training_type in ONLINE:
+            found += [*inference.checks(config, keys, gpus), *rewards.packages(config, keys.image)]
+        return found
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
