@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cw_cli.frameworks.trl import pairs
+from cw_cli.frameworks.trl import keys
 from cw_cli.schemas import generate_trl
 
 SCHEMA = json.loads(generate_trl.FILE.read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ def test_sft_declares_its_own_learning_rate():
 
 
 def test_an_older_pair_lacks_what_came_later():
-    older, newest = pairs.schema("sft", OLDER), pairs.schema("sft")
+    older, newest = keys.schema("sft", OLDER), keys.schema("sft")
     assert older.subject == "TRL 1.16.0 with Transformers 5.17.0"
     assert newest.subject == "TRL 1.16.0 with Transformers 5.23.0"
     assert newest.keys.keys() - older.keys.keys() == {"activation_checkpointing", "activation_checkpointing_kwargs"}

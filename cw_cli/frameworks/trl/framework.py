@@ -18,7 +18,8 @@ from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks import BuiltInFramework, of_gpus
-from cw_cli.frameworks.trl import accelerate, distillation, inference, packages, pairs, rewards, rlhf
+from cw_cli.frameworks.trl import accelerate, distillation, inference, packages, rewards, rlhf
+from cw_cli.frameworks.trl import keys as trl_keys
 from cw_cli.frameworks.trl.checks import cross_checks
 
 FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "distillation")))
@@ -56,13 +57,13 @@ class TRLFramework(BuiltInFramework):
         return (*FROM_DATA, *ONLINE, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
-        return rlhf.schema() if self._known(training_type) == rlhf.RLHF else pairs.schema(str(training_type))
+        return rlhf.schema() if self._known(training_type) == rlhf.RLHF else trl_keys.schema(str(training_type))
 
     def schema_of_image(self, training_type: TrainingType, image: str) -> Schema:
         pair = images.matching_name(image, self.name)
         if pair is None or training_type == rlhf.RLHF:
             return self.get_schema(training_type)
-        return pairs.schema(str(training_type), pair.file)
+        return trl_keys.schema(str(training_type), pair.file)
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         resources = keys.resources
