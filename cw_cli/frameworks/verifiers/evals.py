@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from cw_cli.core.config import Config
 from cw_cli.core.key import Key
@@ -53,6 +54,14 @@ REMOVED = {
     "harness": _NESTED.format(new="env.agent.harness"),
     "num_tasks": _NESTED.format(new="select.limit"),
     "shuffle": _NESTED.format(new="select.shuffle"),
+    **dict.fromkeys(
+        ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens"), "write it in the block `env.agent`"
+    ),
+    "topology": _NESTED.format(new="env"),
+    "legacy": "environments of before 0.2 are tasksets now: `env.taskset`",
+    "source": "that is prime-rl's own eval, of several environments; a config is one here: write its `env`",
+    "concurrency": "that is prime-rl's own eval; write `max_concurrent`",
+    "dashboard": "the log of a run has no dashboard; delete it",
     "server": "verifiers' eval is one process; delete it",
     "num_examples": _NESTED.format(new="select.limit"),
     "max_tokens": _NESTED.format(new="sampling.max_tokens"),
@@ -101,3 +110,8 @@ def endpoint(config: Config) -> str | None:
     """Where a model server of the user's is; None when the run starts one."""
     url = config.get("client", "base_url")
     return str(url) if url else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address means the machine, or in a cluster the pod, that asks."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "0.0.0.0", "::1")
