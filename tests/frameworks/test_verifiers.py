@@ -147,6 +147,16 @@ def test_a_mistake(text: str, says: str) -> None:
         (TASKS + '[client]\nbase_url = "https://host"\n', "client.base_url https://host has no path"),
         (TASKS + '[client]\nbase_url = "https://host/v1"\napi_key_var = "KEY"\n', "the evaluation is not given KEY"),
         (TASKS + '[client]\napi_key_var = "KEY"\n', "client.api_key_var is not used"),
+        (
+            '[env]\nid = "best-of-m"\n' + TASKS,
+            "env.id: no folder beside the config is called best-of-m, so the image must have the environment installed; "
+            "did you mean best-of-n?",
+        ),
+        (
+            TASKS + '[env.agent.harness]\nid = "mini-swe-agnt"\n',
+            "env.agent.harness.id: no folder beside the config is called mini-swe-agnt, so the image must have the "
+            "harness installed; did you mean mini_swe_agent?",
+        ),
         ('[env.taskset]\nid = "gsm8k"\n', "env.taskset.id: no folder beside the config is called gsm8k"),
         (
             TASKS + '[env.agent.harness]\nid = "mine"\n',
@@ -223,20 +233,20 @@ def test_a_taskset_beside_the_config_travels(tmp_path: Path) -> None:
     [
         (
             "num_tasks = 5\n" + TASKS,
-            "1: num_tasks no longer exists in Verifiers 0.4.0: it stands in a block now: write `sel",
+            "*1: num_tasks is called select.limit in Verifiers 0.4.0; taken as select.limit; write that",
         ),
         (
             TASKS + '[taskset]\nid = "x"\n',
-            "3: taskset no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+            "3: taskset and env.taskset say the same thing; keep one of them",
         ),
         (
-            TASKS + '[harness]\nid = "x"\n',
-            "3: harness no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+            TASKS + '[harness]\nid = "bash"\n',
+            "*3: harness is called env.agent.harness in Verifiers 0.4.0; taken as env.agent.harness",
         ),
         ("rich = false\n" + TASKS, "*1: rich is not used: the log of a run has no dashboard"),
     ],
 )
-def test_shapes_of_earlier_versions_are_refused_with_what_to_write(text: str, says: str) -> None:
+def test_shapes_of_earlier_versions_are_taken_with_what_to_write(text: str, says: str) -> None:
     assert only(text, "model=owner/model").startswith(says)
 
 
@@ -262,3 +272,12 @@ def test_on_this_machine_cw_says_who_runs_what_a_model_writes(text: str, says: l
     assert len(found) == len(says)
     assert all(sentence.startswith(beginning) for sentence, beginning in zip(found, says, strict=True))
     assert not any("commands" in sentence for sentence in said(BASE + text))
+
+
+def test_what_has_moved_is_one_thing_with_its_new_place() -> None:
+    old = 'num_tasks = 5\n[taskset]\nid = "textarena"\n'
+    for override in ("select.limit=9", "num_tasks=9"):
+        values = checked(BASE + old, override, "env.taskset.game=Wordle", "max_turns=3").config.values
+        assert values["select"] == {"limit": 9}
+        assert values["env"] == {"agent": {"max_turns": 3}, "taskset": {"id": "textarena", "game": "Wordle"}}
+        assert "num_tasks" not in values

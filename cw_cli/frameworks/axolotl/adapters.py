@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cw_cli.core.config import Config
 from cw_cli.core.problems import Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks.axolotl.keys import foreign_plugins, listed, package_of
 
 OWN = ("lora", "qlora", "llama-adapter")
@@ -56,8 +56,7 @@ def _known(config: Config, adapter: str) -> Iterator[Problem]:
             message = f"adapter: {adapter} comes from a plugin that is not listed"
             yield config.problem(("adapter",), message, "add `axolotl.integrations.mora.MoraPlugin` to `plugins:`")
         return
-    near = nearest(adapter, [*OWN, *OF_PLUGINS])
-    remedy = f"did you mean {near}?" if near else f"write one of {', '.join(OWN[:2])}"
+    remedy = meant(adapter, [*OWN, *OF_PLUGINS], f"write one of {', '.join(OWN[:2])}")
     yield config.problem(("adapter",), f"Axolotl has no adapter {adapter}", remedy)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks.axolotl.keys import foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import ONLINE
 
@@ -144,8 +144,7 @@ def _function(config: Config, place: KeyPath, path: Path, name: str, arguments: 
             message = f"{name} takes {count} argument{'s' if count != 1 else ''}, and Axolotl asks for two or more"
             yield config.problem(place, message, f"write `def {name}(completions, **kwargs)`")
     elif name not in others and not (imported and _brings(body, name)):
-        near = nearest(name, [*functions, *others])
-        remedy = f"did you mean {near}?" if near else f"it has {', '.join(sorted(functions)) or 'no functions'}"
+        remedy = meant(name, [*functions, *others], f"it has {', '.join(sorted(functions)) or 'no functions'}")
         yield config.problem(place, f"{path.name} has no function {name}", remedy)
 
 

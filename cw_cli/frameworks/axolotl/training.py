@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks.axolotl.keys import data
 from cw_cli.frameworks.trl.files import missing
 
@@ -99,8 +99,7 @@ def attention(config: Config) -> Problems:
         message = f"attn_implementation cannot be {chosen}"
         yield config.problem(("attn_implementation",), message, f"write {SHORT_ATTENTION[chosen]}")
     elif chosen and "/" not in chosen and chosen not in known:
-        near = nearest(chosen, known)
-        remedy = f"did you mean {near}?" if near else f"write one of {', '.join(known)}, or a kernel as owner/name"
+        remedy = meant(chosen, known, f"write one of {', '.join(known)}, or a kernel as owner/name")
         yield config.problem(("attn_implementation",), f"attn_implementation cannot be {chosen}", remedy)
     backend = str(chosen or (flags[used[0]] if used else "")).split("@")[0].split(":")[0]
     if config.get("sample_packing") and not config.get("rl"):

@@ -10,7 +10,7 @@ from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant, nearest
 from cw_cli.frameworks.verifiers import evals, programs
 from cw_cli.frameworks.verifiers.programs import given, secret
 
@@ -79,7 +79,9 @@ def _plugin(config: Config, path: KeyPath, table: str, what: str) -> Problems:
         yield config.problem(path, f"{shown}: there is no {name}", "write the path from the folder of the config file")
     else:
         message = f"{shown}: no folder beside the config is called {name}, so the image must have the {what} installed"
-        yield config.problem(path, message, "or name a folder with it, which travels with the run", warning=True)
+        folders = [folder.name for folder in config.folder.glob("*") if folder.is_dir()]
+        remedy = meant(name, [*evals.data()[table], *folders], "or name a folder with it, which travels with the run")
+        yield config.problem(path, message, remedy, warning=True)
 
 
 def _blocks(config: Config) -> Iterator[tuple[KeyPath, Key]]:

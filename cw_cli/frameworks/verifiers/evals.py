@@ -46,17 +46,22 @@ CW_KEYS: dict[str, dict[str, Any]] = {
 _NESTED = "it stands in a block now: write `{new}`"
 _TRAINING = "verifiers trains no more since 0.2; prime-rl does: cw verifiers grpo"
 
+_AGENT = ("env", "agent")
+
+MOVED: dict[KeyPath, KeyPath] = {
+    ("num_tasks",): ("select", "limit"),
+    ("shuffle",): ("select", "shuffle"),
+    ("taskset",): ("env", "taskset"),
+    ("harness", "runtime"): (*_AGENT, "runtime"),
+    ("harness",): (*_AGENT, "harness"),
+    **{(name,): (*_AGENT, name) for name in ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens")},
+}
+"""Keys of verifiers 0.2 and 0.3, whose meaning is the same."""
+
 REMOVED = {
     "env_id": _NESTED.format(new="env.taskset.id"),
     "env_args": "write its keys in the block `env.taskset`",
     "env_dir_path": "a taskset in a folder beside the config is named by its path: `env.taskset.id`",
-    "taskset": _NESTED.format(new="env.taskset"),
-    "harness": _NESTED.format(new="env.agent.harness"),
-    "num_tasks": _NESTED.format(new="select.limit"),
-    "shuffle": _NESTED.format(new="select.shuffle"),
-    **dict.fromkeys(
-        ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens"), "write it in the block `env.agent`"
-    ),
     "topology": _NESTED.format(new="env"),
     "legacy": "environments of before 0.2 are tasksets now: `env.taskset`",
     "source": "that is prime-rl's own eval, of several environments; a config is one here: write its `env`",
@@ -100,6 +105,7 @@ def schema() -> Schema:
         keys=keys,
         groups={**found.groups, "cw": "The run around it"},
         aliases=data()["aliases"],
+        moved=MOVED,
         removed=REMOVED,
         ignored=IGNORED,
         taken=TAKEN,

@@ -11,7 +11,7 @@ from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.schema import Schema
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks.verifiers.evals import is_loopback
 from cw_cli.frameworks.verifiers.programs import Role, accounts, role, roles
 
@@ -149,8 +149,7 @@ def _unknown(config: Config) -> Problems:
     own = launch_schema(TAKEN).keys
     for name in config.values:
         if name not in KNOWN and name not in own and name not in REMOVED:
-            near = nearest(name, [*KNOWN, *own])
-            remedy = f"did you mean {near}?" if near else "prime-rl refuses what it does not know"
+            remedy = meant(name, [*KNOWN, *own], "prime-rl refuses what it does not know")
             yield Problem(f"{name} is not a key of {SUBJECT}", remedy, config.key_origin(name), "warning")
 
 

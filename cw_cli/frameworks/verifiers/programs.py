@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cw_cli.core.config import Config
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks.verifiers import evals
 
 Problems = Iterator[Problem]
@@ -99,8 +99,7 @@ def _harness_keys(config: Config, role: Role) -> Problems:
         return
     for name in block:
         if name not in known:
-            near = nearest(name, known)
-            remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(known)}"
+            remedy = meant(name, known, f"it may hold {', '.join(known)}")
             remedy = MOVED.get(name, remedy).format(role=role.shown)
             message = f"{role.shown}.harness has no key {name} when its id is {role.harness or 'bash'}"
             yield Problem(message, remedy, config.key_origin(*role.path, "harness", name))
