@@ -112,11 +112,11 @@ def test_yaml_says_the_same() -> None:
         (BASE + "nodes = 2\n" + TASKS, "2: an evaluation is one process"),
         (
             BASE + TASKS + '[env.agent.harness]\nid = "mini-swe-agent"\n',
-            "5: the harness mini-swe-agent works in a container alone, and env.agent has none; take bash or null, or wri",
+            "5: the harness mini-swe-agent works in a container alone, and env.agent has none; take bash or null",
         ),
         (
             BASE + '[env]\nid = "agentic-judge"\n' + TASKS,
-            "2: the judge looks at what the solver did in its container, and env.solver works in none; write `env.solve",
+            "2: the judge looks at what the solver did in its container, and env.solver works in none; write",
         ),
         (
             BASE + TASKS + "[env.agent.harness]\nserch = true\n",
@@ -124,7 +124,7 @@ def test_yaml_says_the_same() -> None:
         ),
         (
             BASE + TASKS + '[env.agent.harness]\nid = "null"\nruntime = {type = "subprocess"}\n',
-            "6: env.agent.harness has no key runtime when its id is null; write it beside the harness, as `env.agent.ru",
+            "6: env.agent.harness has no key runtime when its id is null; write it beside the harness, as",
         ),
         (BASE + '[env.taskset]\nid = "./mine"\n', "3: env.taskset.id: there is no ./mine; write the path from"),
     ],
@@ -149,8 +149,8 @@ def test_a_mistake(text: str, says: str) -> None:
         (TASKS + '[client]\napi_key_var = "KEY"\n', "client.api_key_var is not used"),
         (
             '[env]\nid = "best-of-m"\n' + TASKS,
-            "env.id: no folder beside the config is called best-of-m, so the image must have the environment installed; "
-            "did you mean best-of-n?",
+            "env.id: no folder beside the config is called best-of-m, so the image must have the environment "
+            "installed; did you mean best-of-n?",
         ),
         (
             TASKS + '[env.agent.harness]\nid = "mini-swe-agnt"\n',

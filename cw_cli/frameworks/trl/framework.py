@@ -27,6 +27,8 @@ FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "dist
 """Training types whose data is all there when they begin."""
 ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
 """Training types that write completions and learn from rewards for them."""
+WRITING = (*ONLINE, distillation.DISTILLATION)
+"""Training types that write completions, and may have vLLM write them."""
 
 
 class TRLFramework(BaseTrainingFramework):
@@ -55,7 +57,8 @@ class TRLFramework(BaseTrainingFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        services = ("inference-deployment.yaml", "reward-deployment.yaml") if training_type in ONLINE else ()
+        services = ["inference-deployment.yaml"] if training_type in WRITING else []
+        services += ["reward-deployment.yaml"] if training_type in ONLINE else []
         return [folder / name for name in (*services, "sft_job.yaml")]
 
     def get_default_image(self) -> str:
@@ -76,7 +79,7 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return [*found, *rlhf.cross_checks(config)]
         found += cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
-        return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
+        return found + (list(inference.checks(config, keys, gpus)) if training_type in WRITING else [])
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
@@ -99,11 +102,10 @@ class TRLFramework(BaseTrainingFramework):
         return shipped("containers") / "cw_train"
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        online = training_type in ONLINE
         return {
             "recipe": f"trl_{self._known(training_type)}",
-            "inference": online and inference.is_served(config),
-            "reward": online and bool(config.get(rewards.SERVED)),
+            "inference": training_type in WRITING and inference.is_served(config),
+            "reward": training_type in ONLINE and bool(config.get(rewards.SERVED)),
             "token": secrets.token_urlsafe(24) if config.get(rewards.SERVICE, "token") else "",
         }
 
@@ -145,7 +147,8 @@ def _schema(training_type: str) -> Schema:
     text = (shipped("schemas") / "trl.json").read_text("utf-8")
     overlay = rules.OVERLAY_OF | online_rules.OVERLAY_OF | {"distillation": distillation.OVERLAY}
     removed = rules.REMOVED_OF | online_rules.REMOVED_OF | {"distillation": distillation.REMOVED}
-    renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
+    renames = online_rules.RENAMED_OF | {"distillation": distillation.RENAMED}
+    renamed = rules.RENAMED | renames.get(training_type, {})
     schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
     own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
     if own:

@@ -175,7 +175,7 @@ def _data(config: Config, found: Sequence[Source], batch: Batch) -> Problems:
                 problem = lacking(config, source, there, (name,), files[0].name)
                 yield problem._replace(message=f"{problem.message}, which the reward {reward} reads")
         if len(files) == len(found) == 1:
-            yield from _too_few(config, source, rows, batch)
+            yield from too_few(config, source, rows, batch.size // batch.generations)
     if wanted and config.get("remove_unused_columns"):
         message = f"remove_unused_columns takes away {', '.join(wanted)}, which rewards read"
         yield config.problem(("remove_unused_columns",), message, "delete it")
@@ -191,9 +191,8 @@ def _prompts(config: Config, source: Source, rows: Sample) -> Problems:
         yield config.problem(("model_name_or_path",), message, "take a model that was made for chat, or plain prompts")
 
 
-def _too_few(config: Config, source: Source, rows: Sample, batch: Batch) -> Problems:
-    """TRL leaves out what does not fill a batch, which may be everything."""
-    needed = batch.size // batch.generations
+def too_few(config: Config, source: Source, rows: Sample, needed: int) -> Problems:
+    """TRL leaves out what does not fill a batch of `needed` prompts, which may be everything."""
     whole = len(rows.rows) < MAX_ROWS and rows.path.stat().st_size <= MAX_BYTES
     if whole and len(rows.rows) < needed and not config.get("dataset_streaming"):
         message = f"the data has {len(rows.rows)} prompts, and a batch takes {needed} different ones"
