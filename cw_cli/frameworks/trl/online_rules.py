@@ -34,7 +34,6 @@ _REMOVED = {
     "max_seq_length": "write `max_completion_length:`; prompts are never cut",
     **inference.REMOVED,
     "reward_processing_classes": PYTHON + "; the tokenizer beside each reward model is used",
-    "callbacks": PYTHON,
     "tools": PYTHON,
     "environment_factory": PYTHON,
     "rollout_func": PYTHON,
