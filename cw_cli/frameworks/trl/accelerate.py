@@ -137,8 +137,7 @@ def _parallel(config: Config, value: str, settings: Any) -> Problems:
     given = settings if isinstance(settings, Mapping) else {}
     for name in given:
         if name not in PARALLEL:
-            near = nearest(str(name), PARALLEL)
-            remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(PARALLEL)}"
+            remedy = meant(str(name), PARALLEL, f"it may hold {', '.join(PARALLEL)}")
             message = f"{KEY}: Accelerate does not read {name}, which parallelism_config of {value} holds"
             yield config.problem((KEY,), message, remedy)
     backend = given.get(f"{_PARALLEL}cp_backend")
