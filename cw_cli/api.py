@@ -50,7 +50,8 @@ def validate(
 ) -> CheckedConfig:
     """Check a config as a launch would, without planning one.
 
-    `keys` are overrides by name, as in `learning_rate=1e-5`. Raises `ConfigError` with every mistake.
+    `target` is `local`, or `kubernetes` where it is not said. `keys` are overrides by name, as in
+    `learning_rate=1e-5`. Raises `ConfigError` with every mistake.
     """
     from cw_cli.core.checks import check_config
     from cw_cli.core.config import Config, read_config
@@ -61,7 +62,8 @@ def validate(
     settings = read_settings()
     if target == "local":
         settings = settings.over(_machine())
-    return check_config(found, known_type, given, [*overrides, *_as_overrides(keys)], settings, flags)
+    typed = [*overrides, *_as_overrides(keys)]
+    return check_config(found, known_type, given, typed, settings, flags, target or "kubernetes")
 
 
 def plan(

@@ -38,11 +38,13 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     take_profile(config, values)
     more: dict[str, Any] = {}  # what else the trainer takes
-    if from_rewards:
+    if values.get("use_vllm"):
         from cw_train.inference import use_inference
-        from cw_train.reward_functions import take_rewards
 
         use_inference(values)
+    if from_rewards:
+        from cw_train.reward_functions import take_rewards
+
         more = {"reward_funcs": take_rewards(config, values)}
         # TRL switches checkpointing off while it generates, by the old names; the user cannot help it.
         warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
@@ -123,6 +125,8 @@ def train(config: str, kind: str, *, from_rewards: bool = False) -> None:
     except NothingLeftToTrainError:  # the run was stopped between its last step and the end
         if training.load_best_model_at_end and trainer.state.best_model_checkpoint:
             trainer._load_best_model()
+    if trainer.state.global_step == 0 and training.num_train_epochs > 0:
+        raise RefusedError(f"{config}: not one step was made: the data has fewer rows than a batch takes")
 
     # 7. The model and its tokenizer, in the output folder itself; then the curve and the last word.
     trainer.save_model(training.output_dir)

@@ -18,13 +18,13 @@ PAUSE = 1.0
 
 
 def use_inference(values: dict[str, Any]) -> None:
-    """Let a config with `use_vllm` use the service that `INFERENCE_URL` names, if there is one.
+    """Let a config with `use_vllm` take its completions from the service that `INFERENCE_URL` names, if there is one.
 
     The server is claimed by one process of a run, the one that TRL lets talk to it. Raises `GaveUpError` when it stays
     away.
     """
     url = os.environ.get("INFERENCE_URL")
-    if not values.get("use_vllm") or not url:
+    if not url:
         return
     values |= {"vllm_mode": "server", "vllm_server_base_url": url}
     for key in ("vllm_tensor_parallel_size", "vllm_gpu_memory_utilization", "vllm_max_model_length"):

@@ -56,6 +56,9 @@ def _one_key(schemas: list[Schema], name: str) -> Key:
     for schema in schemas:
         if (key := schema.key(name)) is not None:
             return key
+        if (place := schema.moved.get((name,))) is not None:
+            head, *inner = map(str, place)
+            return _inside(schema.keys[head], inner)._replace(name=".".join([head, *inner]))
         if name in schema.removed:
             raise UsageError(f"{name} no longer exists in {schema.subject}", schema.removed[name])
     problem = schemas[-1].unknown(name, None, schemas[0].keys)

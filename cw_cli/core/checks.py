@@ -48,8 +48,9 @@ def check_config(
     overrides: Sequence[Override] = (),
     settings: Config | None = None,
     flags: Sequence[str] = (),
+    target: str = "kubernetes",
 ) -> CheckedConfig:
-    """Everything that is wrong with `given` under `overrides`, all at once.
+    """Everything that is wrong with `given` under `overrides` on `target`, all at once.
 
     Raises `ConfigError` with the errors and the warnings; returns the checked config when there are only warnings.
     """
@@ -72,7 +73,7 @@ def check_config(
     clean = _without_errors(own_part, problems)
     keys, more = read_keys(renamed(clean, {OTHER_NAMES[name]: name for name in taken}))
     problems += more
-    problems += _framework_checks(framework, training_type, config, keys, problems)
+    problems += _framework_checks(framework, training_type, config, keys, target, problems)
     if errors(problems):
         raise ConfigError(_summary(given, errors(problems), schema), sorted(problems, key=_place))
     found = tuple(sorted(warnings(problems), key=_place))
@@ -91,10 +92,14 @@ def _framework_checks(
     training_type: TrainingType,
     config: Config,
     keys: LaunchKeys,
+    target: str,
     found: Sequence[Problem],
 ) -> list[Problem]:
     clean = _without_errors(config, found)
-    problems = framework.cross_checks(clean, keys, training_type)
+    problems = [
+        *framework.cross_checks(clean, keys, training_type),
+        *framework.target_checks(clean, training_type, target),
+    ]
     if errors(found):
         # Keys that are wrong already were left out: what is only missing now is not a mistake of its own.
         problems = [problem for problem in problems if problem.origin != Origin(config.source)]

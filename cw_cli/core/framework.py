@@ -111,6 +111,10 @@ class BaseTrainingFramework(ABC):
         """Mistakes that only show when several keys, files and the resources are seen together."""
         return []
 
+    def target_checks(self, config: Config, training_type: TrainingType, target: str) -> list[Problem]:
+        """What is to be said of a config on one target alone, `kubernetes` or `local`."""
+        return []
+
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """What the trainer takes where neither user nor template says; `gpu` is what the user said, if anything."""
         return Resources()

@@ -14,10 +14,9 @@ def json_schema(title: str, schemas: Sequence[Schema]) -> dict[str, Any]:
     for schema in schemas:
         own = {name: dict(key.spec) for name, key in schema.keys.items()}
         own |= {alias: {**own[name], "description": f"The same as {name}."} for alias, name in schema.aliases.items()}
-        own |= {
-            old: {"description": f"Now called {rename.new}.", "deprecated": True}
-            for old, rename in schema.renamed.items()
-        }
+        now = {old: rename.new for old, rename in schema.renamed.items()}
+        now |= {str(old[0]): ".".join(map(str, new)) for old, new in schema.moved.items() if len(old) == 1}
+        own |= {old: {"description": f"Now called {new}.", "deprecated": True} for old, new in now.items()}
         for block in schema.blocks:
             properties[block] = {"type": "object", "properties": own, "additionalProperties": False}
         # A key that both hold, such as `env`, is described by the first.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cw_cli.core.config import Config
 from cw_cli.core.problems import NOTHING, KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant, nearest
 from cw_cli.core.yaml_reader import scalar
 
 _BOOLEAN_WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -23,6 +23,9 @@ _KINDS = {
     "object": "a mapping",
     "null": "null",
 }
+
+MANY = 16
+"""Choices beyond which nobody reads the others when one was guessed."""
 
 _MORE: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Any], bool], str]] = {
     "exclusiveMaximum": ((int, float), lambda value, limit: value < limit, "write a number below {}"),
@@ -120,11 +123,8 @@ def check_value(config: Config, path: KeyPath, value: Any, key: Key) -> Iterator
         else:
             yield config.problem(path, f"{shown} is {described(value)}", f"write {key.kind}")
         return
-    if key.choices and not _is_choice(value, key.choices):
-        options = ", ".join(_shown(choice) for choice in key.choices if choice is not None)
-        near = nearest(value, [choice for choice in key.choices if isinstance(choice, str)]) if _text(value) else None
-        remedy = f"did you mean {near}? There are {options}" if near else f"write one of {options}"
-        yield config.problem(path, f"{shown} cannot be {_shown(value)}", remedy)
+    if key.choices:
+        yield from _check_choice(config, path, shown, value, key)
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield from _check_range(config, path, shown, value, key)
     for word, (kind, keeps, remedy) in _MORE.items():
@@ -150,8 +150,7 @@ def _check_mapping(
         if name in keys:
             yield from check_value(config, (*path, name), item, keys[name])
         elif not block.open:
-            near = nearest(name, keys)
-            remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(keys)}"
+            remedy = meant(name, keys, f"it may hold {', '.join(keys)}")
             yield Problem(f"{shown} has no key {name}", remedy, config.key_origin(*path, name))
     for name, key in keys.items():
         if key.required and name not in value:
@@ -180,13 +179,20 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, kinds[name]) if name in kinds else True
 
 
-def _is_choice(value: Any, choices: tuple[Any, ...]) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(any(item == choice and type(item) is type(choice) for choice in choices) for item in values)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def _check_choice(config: Config, path: KeyPath, shown: str, value: Any, key: Key) -> Iterator[Problem]:
+    """A value, or each item of a list, is one of the choices."""
+    options = ", ".join(_shown(choice) for choice in key.choices if choice is not None)
+    words = [choice for choice in key.choices if isinstance(choice, str)]
+    places: list[tuple[KeyPath, Any]] = [(path, value)]
+    if isinstance(value, list):
+        places = [((*path, index), item) for index, item in enumerate(value)]
+    for place, item in places:
+        if not any(item == choice and type(item) is type(choice) for choice in key.choices):
+            near = nearest(item, words) if isinstance(item, str) else None
+            remedy = f"did you mean {near}? There are {options}" if near else f"write one of {options}"
+            remedy = f"did you mean {near}?" if near and len(key.choices) > MANY else remedy
+            cannot = "cannot be" if place == path else "cannot hold"
+            yield config.problem(place, f"{shown} {cannot} {_shown(item)}", remedy)
 
 
 def _shown(value: Any) -> str:

@@ -32,6 +32,8 @@ class Schema(NamedTuple):
     blocks: tuple[str, ...] = ()
     """Mappings whose keys are taken as if they stood at the top, as in `trainer_args:`."""
     renamed: Mapping[str, Renamed] = NOTHING
+    moved: Mapping[KeyPath, KeyPath] = NOTHING
+    """Old places of what stands in a block now; what has left another of them comes before it."""
     removed: Mapping[str, str] = NOTHING
     refused: Mapping[str, str] = NOTHING
     """Keys that other tools take and cw does not, with what to write instead."""
@@ -62,10 +64,16 @@ class Schema(NamedTuple):
     def knows(self, name: str) -> bool:
         """Whether this schema has something to say about `name`."""
         tables = (self.removed, self.refused, self.ignored)
-        return self.open or self.key(name) is not None or any(name in table for table in tables)
+        known = self.open or self.key(name) is not None or (name,) in self.moved
+        return known or any(name in table for table in tables)
 
     def override(self, config: Config, name: str, rest: KeyPath, value: Any, origin: Origin) -> Config:
         """The config in which `name` (and `rest` below it) holds `value`, however and wherever the key was spelt."""
+        path = (*self.moved.get((name,), (name,)), *rest)
+        for old, new in self.moved.items():
+            if path[: len(new)] == new and config.has(*old):
+                return config.with_value((*old, *path[len(new) :]), value, origin)
+        name, rest = str(path[0]), path[1:]
         blocks: list[KeyPath] = [(), *((block,) for block in self.blocks)]
         own = next(((*block, name) for block in blocks if config.has(*block, name)), (name,))
         for block in blocks:
@@ -84,6 +92,9 @@ class Schema(NamedTuple):
         problems: list[Problem] = []
         for block in self.blocks:
             config = _opened(config, block, problems)
+        for path, place in self.moved.items():
+            if config.has(*path):
+                config = self._apply_move(config, path, place, problems)
         for old, new in self.aliases.items():
             if config.has(old):
                 config = _renamed(config, old, new, None, problems)
@@ -98,6 +109,15 @@ class Schema(NamedTuple):
             if key := self.keys.get(name):
                 config = self._typed(config, key, problems)
         return config, problems
+
+    def _apply_move(self, config: Config, old: KeyPath, new: KeyPath, problems: list[Problem]) -> Config:
+        was, now = (".".join(map(str, path)) for path in (old, new))
+        if config.get(*new) is not None:
+            problems.append(Problem(f"{was} and {now} say the same thing", "keep one of them", config.key_origin(*old)))
+            return config.without(old)
+        message, remedy = f"{was} is called {now} in {self.subject}", f"taken as {now}; write that"
+        problems.append(Problem(message, remedy, config.key_origin(*old), "warning"))
+        return config.moved(old, new)
 
     def _apply_rename(self, config: Config, old: str, rename: Renamed, problems: list[Problem]) -> Config:
         note = f" ({rename.note})" if rename.note else ""
@@ -146,7 +166,7 @@ class Schema(NamedTuple):
             elif name not in others and not self.open:
                 yield self.unknown(name, config.key_origin(name), others)
         for key in self.keys.values():
-            if key.required and not config.has(key.name):
+            if key.required and key.name not in config.values:
                 yield Problem(f"{key.name} is missing", f"add `{key.name}: …`", Origin(config.source))
 
     def unknown(self, name: str, origin: Origin | None, others: Iterable[str] = ()) -> Problem:

@@ -12,7 +12,7 @@ from cw_cli.core.launch_keys import LaunchKeys, ServiceKeys
 from cw_cli.core.pods import main_container
 from cw_cli.core.resources import resources_in
 from cw_cli.core.roles import HEALTH_LIMIT, Role, Service
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 
 
 def check_services(checked: CheckedConfig, services: Sequence[Service]) -> None:
@@ -21,9 +21,8 @@ def check_services(checked: CheckedConfig, services: Sequence[Service]) -> None:
     problems = []
     for role in checked.keys.services:
         if role not in known:
-            near = nearest(role, known)
             kind = f"{checked.framework.name} {checked.training_type}"
-            remedy = f"did you mean {near}?" if near else f"it has {', '.join(known) or 'none'}"
+            remedy = meant(role, known, f"it has {', '.join(known) or 'none'}")
             problems.append(checked.config.problem(("services", role), f"{kind} has no service {role}", remedy))
     if problems:
         raise ConfigError(f"{checked.given.source} speaks of services that do not exist; nothing was started", problems)

@@ -55,10 +55,7 @@ def schema() -> dict[str, Any]:
         keys["select"]["properties"][which]["properties"]["idx"]["type"] = ["array", "integer", "string"]
     keys["env"]["properties"]["agent"] = model(agent)
     keys["env"]["properties"]["agent"]["properties"]["harness"] = model(harness) | {"type": ["object", "null"]}
-    environments = {
-        name.replace("_", "-"): sorted(loaders.env_config_type("", name).model_fields)
-        for name in plugins("verifiers.v1.envs")
-    }
+    environments = {name.replace("_", "-"): environment(loaders, agent, name) for name in plugins("verifiers.v1.envs")}
     return {
         "framework": "verifiers",
         "versions": dict([PIN.split("==")]),
@@ -66,7 +63,7 @@ def schema() -> dict[str, Any]:
         "types": {"eval": ["eval"]},
         "aliases": aliases(config),
         "environments": environments,
-        "harnesses": plugins("verifiers.v1.harnesses"),
+        "harnesses": {name: program(loaders, name) for name in plugins("verifiers.v1.harnesses")},
         "tasksets": plugins("verifiers.v1.tasksets"),
         "groups": {"eval": {"title": "Evaluation", "keys": dict(sorted(keys.items()))}},
     }
@@ -76,6 +73,26 @@ def plugins(package: str) -> list[str]:
     """What ships with verifiers below `package`."""
     module = importlib.import_module(package)
     return sorted(item.name for item in pkgutil.iter_modules(module.__path__) if item.ispkg and item.name != "utils")
+
+
+def environment(loaders: Any, agent: Any, name: str) -> Spec:
+    """What its block may hold, and which of its keys are roles: who plays with a program of one's own."""
+    fields = loaders.env_config_type("", name).model_fields
+    roles = {key: field.default for key, field in fields.items() if isinstance(field.default, agent)}
+    return {
+        "keys": sorted(fields),
+        "roles": {key: role.harness.id if role.harness else None for key, role in sorted(roles.items())},
+    }
+
+
+def program(loaders: Any, name: str) -> Spec:
+    """What the block of a harness may hold, whether it lets the model run commands, and whether in a container only."""
+    harness = loaders.harness_class(name)
+    return {
+        "keys": sorted(loaders.harness_config_type(name).model_fields),
+        "runs_commands": harness.EXECUTES_CODE,
+        "needs_container": harness.NEEDS_CONTAINER,
+    }
 
 
 def aliases(config: Any) -> dict[str, str]:

@@ -116,35 +116,18 @@ def test_several_nodes_meet_at_the_first() -> None:
     assert env["FIRST_NODE"] == f"{plan.run}-0.{plan.run}-ranks"
 
 
-def test_published_shapes_are_taken() -> None:
-    text = """
-image = "primeintellect/prime-rl@sha256:1"
-max_steps = 200
-seq_len = 4096
-[deployment]
-num_train_gpus = 1
-num_infer_gpus = 1
-[model]
-name = "owner/model"
-[wandb]
-project = "search"
-[trainer.optim]
-lr = 1e-5
-[trainer.model.lora]
-rank = 8
-target_modules = ["q_proj", "v_proj"]
-[orchestrator]
-batch_size = 128
-group_size = 16
-[orchestrator.train.sampling]
-max_completion_tokens = 512
-[[orchestrator.train.env]]
-name = "search"
-taskset = { id = "search", task = { power = false } }
-harness = { id = "null", runtime = { type = "subprocess" } }
-[ckpt]
-[inference.model]
-tool_call_parser = "hermes"
-"""
+@pytest.mark.parametrize(
+    ("entry", "warned"),
+    [
+        ('env = {taskset = {id = "x"}, agent = {runtime = {type = "subprocess"}}}', True),
+        ('taskset = {id = "x"}\nharness = {id = "bash", runtime = {type = "subprocess"}}', True),
+        ('taskset = {id = "x"}\nharness = {id = "null", runtime = {type = "subprocess"}}', False),
+        ('env = {taskset = {id = "x"}}', False),
+    ],
+)
+def test_on_this_machine_cw_says_who_runs_what_a_model_writes(entry: str, warned: bool) -> None:
+    text = BASE + f"[[orchestrator.train.source]]\n{entry}\n"
+    framework = FrameworkRegistry().get("verifiers")
+    found = check_config(framework, TrainingType.GRPO, parse_config(text, "rl.toml"), target="local").warnings
+    assert any("runs commands that the model writes" in item.message for item in found) is warned
     assert said(text) == []
-    assert len(planned(text).roles) == 3

@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 
+from cw_cli.core.checks import check_config
 from cw_cli.core.config import parse_config
+from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.problems import Problem
+from cw_cli.core.registry import FrameworkRegistry
 from cw_cli.frameworks.trl.checks import cross_checks
 from cw_cli.frameworks.trl.distillation import DISTILLATION, OVERLAY, REMOVED
 from cw_cli.frameworks.trl.framework import TRLFramework
 
-BASE = {"model_name_or_path": "owner/student", "teacher_model_name_or_path": "owner/teacher", "dataset_name": "a/b"}
+BASE = {
+    "model_name_or_path": "owner/student",
+    "teacher_model_name_or_path": "owner/teacher",
+    "dataset_name": "a/b",
+    "per_device_train_batch_size": 1,
+}
 SAID = [{"role": "user", "content": "a"}]
 
 
@@ -99,3 +107,49 @@ def test_what_is_said_of_single_keys_fits_the_schema(tmp_path: Path) -> None:
     keys = TRLFramework(tmp_path).get_schema(DISTILLATION).keys
     assert OVERLAY.keys() <= keys.keys()
     assert not REMOVED.keys() & keys.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "words"),
+    [
+        ({"use_vllm": True, "image": "x", "vllm_mode": "server"}, 0, "vLLM needs a GPU"),
+        ({"use_vllm": True, "vllm_mode": "server"}, 1, "cw takes by default has no vLLM"),
+        ({"use_vllm": True, "image": "x"}, 1, "in a service of its own, on a GPU beside the trainer's"),
+        (
+            {"use_vllm": True, "image": "x", "vllm_mode": "colocate", "vllm_tensor_parallel_size": 3},
+            2,
+            "does not divide",
+        ),
+        ({"vllm_mode": "colocate"}, 1, "not used without use_vllm"),
+        ({"vllm_gpu_memory_utilization": 1.5, "use_vllm": True, "image": "x"}, 1, "cannot be 1.5"),
+        ({"vllm_dtype": "auto"}, 1, "vllm_dtype no longer exists"),
+        (
+            {"vllm_max_model_len": 99, "use_vllm": True, "image": "x", "vllm_mode": "server"},
+            1,
+            "is called vllm_max_model",
+        ),
+        ({"teacher_model_server_url": "http://x"}, 1, "the trainer holds the teacher itself"),
+        ({"use_vllm": True, "image": "x", "vllm_mode": "server"}, 1, None),
+    ],
+)
+def test_vllm_may_write_the_students_completions(settings: dict[str, Any], gpus: int, words: str | None) -> None:
+    values = BASE | settings | {"gpu": gpus}
+    config = parse_config("".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()), "config.yaml")
+    try:
+        found = check_config(FrameworkRegistry().get("trl"), DISTILLATION, config).warnings
+    except ConfigError as error:
+        found = tuple(error.problems)
+    said = [item.message for item in found if "bf16" not in item.message]
+    assert said == [] if words is None else any(words in sentence for sentence in said), said
+
+
+@pytest.mark.parametrize(("gpus", "nodes", "rows"), [(1, 1, 5), (2, 1, 11), (1, 2, 11)])
+def test_data_that_fills_no_batch_is_refused(tmp_path: Path, gpus: int, nodes: int, rows: int) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a"}\n' * rows)
+    text = "model_name_or_path: a/b\nteacher_model_name_or_path: a/c\nper_device_train_batch_size: 3\n"
+    text += "gradient_accumulation_steps: 2\ndatasets: [{path: json, data_files: data.jsonl}]\n"
+    config = parse_config(text, str(tmp_path / "config.yaml"))
+    (problem,) = cross_checks(config, DISTILLATION, gpus=gpus, nodes=nodes)
+    assert problem.message == f"the data has {rows} prompts, and a batch takes {6 * gpus * nodes} different ones"
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a"}\n' * (rows + 1))
+    assert cross_checks(config, DISTILLATION, gpus=gpus, nodes=nodes) == []

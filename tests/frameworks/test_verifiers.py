@@ -110,6 +110,22 @@ def test_yaml_says_the_same() -> None:
             "2: gpu is for the process that makes the rollouts, which computes nothing; write `se",
         ),
         (BASE + "nodes = 2\n" + TASKS, "2: an evaluation is one process"),
+        (
+            BASE + TASKS + '[env.agent.harness]\nid = "mini-swe-agent"\n',
+            "5: the harness mini-swe-agent works in a container alone, and env.agent has none; take bash or null",
+        ),
+        (
+            BASE + '[env]\nid = "agentic-judge"\n' + TASKS,
+            "2: the judge looks at what the solver did in its container, and env.solver works in none; write",
+        ),
+        (
+            BASE + TASKS + "[env.agent.harness]\nserch = true\n",
+            "5: env.agent.harness has no key serch when its id is bash; did you mean search?",
+        ),
+        (
+            BASE + TASKS + '[env.agent.harness]\nid = "null"\nruntime = {type = "subprocess"}\n',
+            "6: env.agent.harness has no key runtime when its id is null; write it beside the harness, as",
+        ),
         (BASE + '[env.taskset]\nid = "./mine"\n', "3: env.taskset.id: there is no ./mine; write the path from"),
     ],
 )
@@ -122,7 +138,7 @@ def test_a_mistake(text: str, says: str) -> None:
     [
         ("push = true\n" + TASKS, "push uploads the results to Prime's platform"),
         (TASKS + '[env.agent.runtime]\ntype = "modal"\n', "the runtime modal is a cloud service"),
-        (TASKS + '[env.agent.runtime]\ntype = "docker"\n', "the runtime docker starts containers"),
+        (TASKS + '[env.agent.runtime]\ntype = "docker"\n', "the runtime docker starts containers, which pods of most"),
         (TASKS + '[[env.taskset.task.judges]]\nid = "reference"\n', "a judge without base_url is one at Prime's cloud"),
         (
             TASKS + '[client]\nbase_url = "http://localhost:1/v1"\n',
@@ -131,6 +147,16 @@ def test_a_mistake(text: str, says: str) -> None:
         (TASKS + '[client]\nbase_url = "https://host"\n', "client.base_url https://host has no path"),
         (TASKS + '[client]\nbase_url = "https://host/v1"\napi_key_var = "KEY"\n', "the evaluation is not given KEY"),
         (TASKS + '[client]\napi_key_var = "KEY"\n', "client.api_key_var is not used"),
+        (
+            '[env]\nid = "best-of-m"\n' + TASKS,
+            "env.id: no folder beside the config is called best-of-m, so the image must have the environment "
+            "installed; did you mean best-of-n?",
+        ),
+        (
+            TASKS + '[env.agent.harness]\nid = "mini-swe-agnt"\n',
+            "env.agent.harness.id: no folder beside the config is called mini-swe-agnt, so the image must have the "
+            "harness installed; did you mean mini_swe_agent?",
+        ),
         ('[env.taskset]\nid = "gsm8k"\n', "env.taskset.id: no folder beside the config is called gsm8k"),
         (
             TASKS + '[env.agent.harness]\nid = "mine"\n',
@@ -202,79 +228,56 @@ def test_a_taskset_beside_the_config_travels(tmp_path: Path) -> None:
     assert list(files["binaryData"]) == ["0-mine-__init__.py"]
 
 
-PUBLISHED = {
-    # Of the shapes that verifiers' own configs have, written anew.
-    "a game": 'num_rollouts = 2\n[env.taskset]\nid = "textarena"\ngame = "Wordle-v0"\n[env.agent]\nmax_turns = 15\n',
-    "a harness in a container": """
-num_rollouts = 3
-max_concurrent = "None"
-[select]
-limit = 10
-shuffle = true
-[select.include]
-idx = "0:10,17"
-[env.taskset]
-id = "harbor"
-dataset = "terminal-bench/terminal-bench-2"
-[env.agent.harness]
-id = "codex"
-version = "0.116.0"
-disabled_tools = ["shell_tool"]
-[env.agent.timeout]
-setup = 300
-rollout = 300
-[env.interception]
-type = "elastic"
-multiplex = 32
-""",
-    "a judge beside the solver": """
-[env]
-id = "agentic-judge"
-[env.taskset]
-id = "textarena"
-[env.solver.harness]
-id = "bash"
-[env.judge]
-model = "owner/judge"
-[env.score]
-task_weight = 0.5
-""",
-    "a provider's own sampling": """
-[sampling]
-temperature = 0.7
-max_tokens = 4096
-top_k = 20
-extra_body = {min_p = 0.1}
-[env]
-max_concurrent_agents = 1
-[env.taskset]
-id = "textarena"
-""",
-}
-
-
-@pytest.mark.parametrize("text", PUBLISHED.values(), ids=PUBLISHED)
-def test_published_shapes_are_taken(text: str) -> None:
-    assert said(text, "model=owner/model") == []
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (
             "num_tasks = 5\n" + TASKS,
-            "1: num_tasks no longer exists in Verifiers 0.4.0: it stands in a block now: write `sel",
+            "*1: num_tasks is called select.limit in Verifiers 0.4.0; taken as select.limit; write that",
         ),
         (
             TASKS + '[taskset]\nid = "x"\n',
-            "3: taskset no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+            "3: taskset and env.taskset say the same thing; keep one of them",
         ),
         (
-            TASKS + '[harness]\nid = "x"\n',
-            "3: harness no longer exists in Verifiers 0.4.0: it stands in a block now: write",
+            TASKS + '[harness]\nid = "bash"\n',
+            "*3: harness is called env.agent.harness in Verifiers 0.4.0; taken as env.agent.harness",
         ),
         ("rich = false\n" + TASKS, "*1: rich is not used: the log of a run has no dashboard"),
     ],
 )
-def test_shapes_of_earlier_versions_are_refused_with_what_to_write(text: str, says: str) -> None:
+def test_shapes_of_earlier_versions_are_taken_with_what_to_write(text: str, says: str) -> None:
     assert only(text, "model=owner/model").startswith(says)
+
+
+def said_here(text: str) -> list[str]:
+    framework = FrameworkRegistry().get("verifiers")
+    config = parse_config(text, "eval.toml")
+    return [item.message for item in check_config(framework, TrainingType.EVAL, config, target="local").warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TASKS, ["env.agent: its harness (bash, if the taskset has no other) runs commands that the model writes"]),
+        (TASKS + '[env.agent.harness]\nid = "bash"\n', ["env.agent: the harness bash runs commands that the model"]),
+        (TASKS + '[env.agent.harness]\nid = "null"\n', []),
+        (TASKS + '[env.agent.runtime]\ntype = "podman"\n', []),
+        ('[env]\nid = "user-sim"\n' + TASKS, ["env.assistant: its harness"]),
+        (TASKS + '[env.guesser.harness]\nid = "bash"\n', ["env.guesser: the harness bash runs commands"]),
+    ],
+)
+def test_on_this_machine_cw_says_who_runs_what_a_model_writes(text: str, says: list[str]) -> None:
+    found = said_here(BASE + text)
+    assert len(found) == len(says)
+    assert all(sentence.startswith(beginning) for sentence, beginning in zip(found, says, strict=True))
+    assert not any("commands" in sentence for sentence in said(BASE + text))
+
+
+def test_what_has_moved_is_one_thing_with_its_new_place() -> None:
+    old = 'num_tasks = 5\n[taskset]\nid = "textarena"\n'
+    for override in ("select.limit=9", "num_tasks=9"):
+        values = checked(BASE + old, override, "env.taskset.game=Wordle", "max_turns=3").config.values
+        assert values["select"] == {"limit": 9}
+        assert values["env"] == {"agent": {"max_turns": 3}, "taskset": {"id": "textarena", "game": "Wordle"}}
+        assert "num_tasks" not in values

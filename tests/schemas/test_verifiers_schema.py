@@ -49,7 +49,15 @@ def test_what_a_key_takes_and_what_it_is_for():
 def test_what_ships_with_verifiers_is_listed():
     assert {"null", "bash"} <= set(SCHEMA["harnesses"])
     assert {"best-of-n", "single-agent"} <= set(SCHEMA["environments"])
-    assert "threshold" in SCHEMA["environments"]["best-of-n"]
+    assert "threshold" in SCHEMA["environments"]["best-of-n"]["keys"]
+    assert SCHEMA["environments"]["user-sim"]["roles"] == {"assistant": None, "user": "null"}
+
+
+def test_of_a_harness_it_says_what_it_holds_and_where_it_may_work():
+    assert [name for name, harness in SCHEMA["harnesses"].items() if not harness["runs_commands"]] == ["null"]
+    contained = [name for name, harness in SCHEMA["harnesses"].items() if not harness["needs_container"]]
+    assert contained == ["bash", "null"]
+    assert {"id", "version", "multi_agent"} <= set(SCHEMA["harnesses"]["codex"]["keys"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("verifiers") is None, reason="the verifiers extra is not installed")

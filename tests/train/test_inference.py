@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 LAB = Path(__file__).with_name("inference_lab")
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,3 +233,27 @@ def test_a_trainer_takes_its_completions_from_the_service(
     rows = [json.loads(line) for line in (config.parent / "out" / "metrics.jsonl").read_text().splitlines()]
     ratios = [row["sampling/importance_sampling_ratio/mean"] for row in rows]
     assert ratios == pytest.approx([1, 1, 1], abs=0.02)
+
+
+@pytest.mark.timeout(240)
+def test_a_model_that_is_distilled_writes_its_completions_there(
+    serve: Callable[[], subprocess.Popen[str]], environment: dict[str, str], config: Path
+) -> None:
+    """The student's weights are at the server before each step's completions; one is asked for of each prompt."""
+    values = yaml.safe_load(config.read_text())
+    for key in ("reward_funcs", "num_generations"):
+        del values[key]
+    values |= {"teacher_model_name_or_path": str(ROOT / "examples" / "distillation" / "teacher"), "beta": 0}
+    values |= {"gradient_accumulation_steps": 2, "log_completions": False}
+    config.write_text(yaml.safe_dump(values))
+    serve()
+    command = [sys.executable, str(LAB / "trainer.py"), "trl_distillation", "--config", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [note["path"] for note in notes(environment)]
+    assert said.count("/v1/completions") == 3
+    assert said.count("/update_weights") == said.count("/reset_prefix_cache") >= 2
+    assert [note["prompts"] for note in notes(environment) if note["path"] == "/v1/completions"] == [8, 8, 8]
+    rows = [json.loads(line) for line in (config.parent / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(row["loss"] > 0 for row in rows)

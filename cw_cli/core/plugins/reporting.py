@@ -128,6 +128,7 @@ PROMISES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "get_training_types": (_all(str), "a list of training types"),
     "template_images": (_is_map, "a dict of roles and images"),
     "cross_checks": (_all(tuple), "a list of Problems"),
+    "target_checks": (_all(tuple), "a list of Problems"),
     "default_resources": (lambda value: isinstance(value, Resources), "Resources"),
     "defaults_without_gpu": (_is_map, "a dict with text keys"),
     "recipes": (_is_recipes, "the path of a Python package, a list of them, or None"),

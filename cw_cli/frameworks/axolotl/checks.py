@@ -8,7 +8,7 @@ from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.problems import Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks import hugging_face
 from cw_cli.frameworks.axolotl import datasets, hardware, kinds, online, packages, rules
 from cw_cli.frameworks.axolotl.keys import PACKAGE, data, listed, package_of, plugin_keys
@@ -57,8 +57,7 @@ def plugins(config: Config) -> Problems:
         # `liger.plugin.LigerPlugin` is the same as `liger.LigerPlugin`.
         short = f"{PACKAGE}{package_of(name)}.{full.rsplit('.', 1)[-1]}"
         if short not in known:
-            near = nearest(short, known)
-            remedy = f"did you mean {near}?" if near else f"there is {', '.join(known)}"
+            remedy = meant(short, known, f"there is {', '.join(known)}")
             yield config.problem(
                 ("plugins", index), f"Axolotl has no plugin {name}, and would go on without it", remedy
             )

@@ -10,7 +10,7 @@ from cw_cli.core.config import Config
 from cw_cli.core.datasets import Sample, sample
 from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant, nearest
 from cw_cli.core.splits import splits
 from cw_cli.frameworks.axolotl import online
 from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
@@ -112,12 +112,11 @@ def _unknown(config: Config, where: KeyPath, given: str, family: str, known: Seq
     message = f"there is no dataset type {given}"
     if other:
         return config.problem(where, f"{message} for this kind of training; it is one for {other}", _some(known))
-    near = nearest(given, known)
     own = "." in given and given.split(".")[0] not in {name.split(".")[0] for name in known}
-    if near is None and (own or foreign_plugins(config)):
+    if nearest(given, known) is None and (own or foreign_plugins(config)):
         remedy = "put the module beside the config, or make sure that the image has it"
         return config.problem(where, message, remedy, warning=True)
-    return config.problem(where, message, f"did you mean {near}?" if near else _some(known))
+    return config.problem(where, message, meant(given, known, _some(known)))
 
 
 def _some(known: Sequence[str]) -> str:
@@ -210,8 +209,7 @@ def _templates(config: Config) -> Problems:
             message = "chat_template: jinja needs the template itself"
             yield config.problem((*place, "chat_template"), message, "add `chat_template_jinja:`, a text or a file")
         elif isinstance(name, str) and name not in data()["chat_templates"] and not name.startswith(FALLBACK):
-            near = nearest(name, data()["chat_templates"])
-            remedy = f"did you mean {near}?" if near else f"there is {', '.join(data()['chat_templates'])}"
+            remedy = meant(name, data()["chat_templates"], f"there is {', '.join(data()['chat_templates'])}")
             yield config.problem((*place, "chat_template"), f"there is no chat template {name}", remedy)
         if isinstance(own, str) and looks_local(own) and "{" not in own and local_path(own, config.folder) is None:
             yield missing(config, (*place, "chat_template_jinja"), own)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, missing
 from cw_cli.core.problems import Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.frameworks import hugging_face
 from cw_cli.frameworks.axolotl.keys import data, deepspeed_names, foreign_plugins, listed, package_of
 
@@ -58,8 +58,7 @@ def attention(config: Config) -> Problems:
         message = f"attn_implementation cannot be {chosen}"
         yield config.problem(("attn_implementation",), message, f"write {SHORT_ATTENTION[chosen]}")
     elif chosen and "/" not in chosen and chosen not in known:
-        near = nearest(chosen, known)
-        remedy = f"did you mean {near}?" if near else f"write one of {', '.join(known)}, or a kernel as owner/name"
+        remedy = meant(chosen, known, f"write one of {', '.join(known)}, or a kernel as owner/name")
         yield config.problem(("attn_implementation",), f"attn_implementation cannot be {chosen}", remedy)
     backend = str(chosen or (flags[used[0]] if used else "")).split("@")[0].split(":")[0]
     if config.get("sample_packing") and not config.get("rl"):
@@ -97,8 +96,8 @@ def deepspeed(config: Config) -> Problems:
         return
     path = local_path(value, config.folder)
     if path is None and re.fullmatch(r"\w+", value):
-        near = nearest(value, deepspeed_names())
-        remedy = f"did you mean {near}?" if near else f"write one of {', '.join(deepspeed_names())}, or a file's path"
+        names = deepspeed_names()
+        remedy = meant(value, names, f"write one of {', '.join(names)}, or a file's path")
         yield config.problem(("deepspeed",), f"deepspeed: there is no config {value}", remedy)
         return
     if path is None:
@@ -192,8 +191,7 @@ def _adapter(config: Config, adapter: str) -> Problems:
             message = f"adapter: {adapter} comes from a plugin that is not listed"
             yield config.problem(("adapter",), message, "add `axolotl.integrations.mora.MoraPlugin` to `plugins:`")
         return
-    near = nearest(adapter, [*ADAPTERS, *ADAPTERS_OF_PLUGINS])
-    remedy = f"did you mean {near}?" if near else f"write one of {', '.join(ADAPTERS[:2])}"
+    remedy = meant(adapter, [*ADAPTERS, *ADAPTERS_OF_PLUGINS], f"write one of {', '.join(ADAPTERS[:2])}")
     yield config.problem(("adapter",), f"Axolotl has no adapter {adapter}", remedy)
 
 

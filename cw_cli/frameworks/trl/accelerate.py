@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import Problem
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
 from cw_cli.core.yaml_reader import read_yaml
 
 Problems = Iterator[Problem]
@@ -85,8 +85,7 @@ def _file(config: Config, value: str, problems: list[Problem]) -> Profile | None
         if looks_local(value) or "/" in value:
             problems.append(missing(config, (KEY,), value))
         else:
-            near = nearest(value, NAMES)
-            remedy = f"did you mean {near}?" if near else f"write one of {', '.join(NAMES)}, or the path of a file"
+            remedy = meant(value, NAMES, f"write one of {', '.join(NAMES)}, or the path of a file")
             problems.append(config.problem((KEY,), f"{KEY}: there is no profile {value}", remedy))
         return None
     return _read(config, value, path, problems)
@@ -140,8 +139,7 @@ def _parallel(config: Config, value: str, settings: Any) -> Problems:
     given = settings if isinstance(settings, Mapping) else {}
     for name in given:
         if name not in PARALLEL:
-            near = nearest(str(name), PARALLEL)
-            remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(PARALLEL)}"
+            remedy = meant(str(name), PARALLEL, f"it may hold {', '.join(PARALLEL)}")
             message = f"{KEY}: Accelerate does not read {name}, which parallelism_config of {value} holds"
             yield config.problem((KEY,), message, remedy)
     backend = given.get(f"{_PARALLEL}cp_backend")

@@ -22,7 +22,12 @@ JSON_KEYS = ("deepspeed", "fsdp_config", "accelerator_config")
 def cross_checks(config: Config, training_type: TrainingType, *, gpus: int, nodes: int) -> list[Problem]:
     """All mistakes of a canonical config; `gpus` are those of each node."""
     name = str(training_type)
-    own = online.checks(config, name, gpus, nodes) if name in online.TYPES else OWN[name](config)
+    if name in online.TYPES:
+        own = online.checks(config, name, gpus, nodes)
+    elif training_type == distillation.DISTILLATION:
+        own = distillation.checks(config, max(gpus, 1) * nodes)
+    else:
+        own = OWN[name](config)
     return [
         *hardware.checks(config, gpus, nodes),
         *accelerate.checks(config, gpus, nodes),
@@ -61,7 +66,6 @@ OWN: dict[str, Callable[[Config], Problems]] = {
     "dpo": dpo,
     "kto": kto,
     "reward": reward,
-    "distillation": distillation.checks,
 }
 """What a training type on a dataset asks beyond what all ask."""
 

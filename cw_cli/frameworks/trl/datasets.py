@@ -35,6 +35,8 @@ class Table(NamedTuple):
     source: Source
     rows: Sample
     columns: list[str]
+    alone: bool
+    """Whether it is the only file of the only dataset."""
 
     @property
     def file(self) -> str:
@@ -70,7 +72,7 @@ def checks(config: Config, columns: Callable[[Config, list[Table]], Problems]) -
             yield from rows.problems
         elif rows is not None:
             kept = [name for name in rows.columns if source.columns is None or name in source.columns]
-            tables.append(Table(source, rows, kept))
+            tables.append(Table(source, rows, kept, len(files or ()) == len(sources) == 1))
     yield from columns(config, tables)
 
 

@@ -11,9 +11,10 @@ from cw_cli.core.config import Config
 from cw_cli.core.framework import TrainingType
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
+from cw_cli.core.schema import Renamed
 from cw_cli.core.spelling import nearest
 from cw_cli.frameworks import hugging_face
-from cw_cli.frameworks.trl import datasets
+from cw_cli.frameworks.trl import datasets, inference, online
 from cw_cli.frameworks.trl.columns import lacks_chat_template
 from cw_cli.frameworks.trl.datasets import Table
 
@@ -30,12 +31,16 @@ OVERLAY: dict[str, dict[str, Any]] = {
     "top_k": {"minimum": 0},
     "min_p": {"minimum": 0, "maximum": 1},
     "repetition_penalty": {"exclusiveMinimum": 0},
-    # Free text in the dataclass; refused once the model is loaded.
-    "vllm_mode": {"enum": ["server", "colocate"]},
-    "vllm_model_impl": {"enum": ["vllm", "transformers", "auto"]},
+    **inference.OVERLAY,
 }
 
+RENAMED = {**inference.RENAMED, "wandb_log_unique_prompts": Renamed("log_unique_prompts")}
+
+_SERVED = f"the trainer holds the teacher itself; write `{TEACHER}:` (TRL's experimental trainers ask a server)"
+
 REMOVED = {
+    **inference.REMOVED,
+    **dict.fromkeys(("teacher_model_server_url", "teacher_server_urls", "use_teacher_server"), _SERVED),
     "max_length": "write `max_completion_length:`; prompts are never cut",
     "max_seq_length": "write `max_completion_length:`; prompts are never cut",
     "max_prompt_length": "prompts are never cut; leave long ones out of the data",
@@ -50,9 +55,12 @@ PROMPTS = ("question", "instruction", "input", "query", "text", "messages")
 """Columns that people use for what a model shall answer."""
 
 
-def checks(config: Config) -> Problems:
+def checks(config: Config, processes: int) -> Problems:
+    """`processes` are those of all nodes; TRL writes the completions of all their batches of a step at once."""
+    each = config.get("per_device_train_batch_size") or online.BATCH
+    batch = each * (config.get("gradient_accumulation_steps") or 1) * processes
     yield from teacher(config)
-    yield from datasets.checks(config, _prompts)
+    yield from datasets.checks(config, lambda config, tables: _prompts(config, tables, batch))
 
 
 def teacher(config: Config) -> Problems:
@@ -79,7 +87,7 @@ def _vocabulary(config: Config, key: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _prompts(config: Config, tables: Sequence[Table]) -> Problems:
+def _prompts(config: Config, tables: Sequence[Table], batch: int) -> Problems:
     for table in tables:
         there, rows = table.columns, table.rows
         if "prompt" not in there:
@@ -96,3 +104,5 @@ def _prompts(config: Config, tables: Sequence[Table]) -> Problems:
             kinds = " and ".join(sorted(rows.kinds("prompt")))
             remedy = "write text, or a list of messages with role and content"
             yield config.problem(table.source.place, f"prompt holds {kinds}", remedy)
+        if table.alone:
+            yield from online.too_few(config, table, batch)

@@ -26,6 +26,8 @@ FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "dist
 """Training types whose data is all there when they begin."""
 ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
 """Training types that write completions and learn from rewards for them."""
+WRITING = (*ONLINE, distillation.DISTILLATION)
+"""Training types that write completions, and may have vLLM write them."""
 
 
 class TRLFramework(BuiltInFramework):
@@ -47,7 +49,8 @@ class TRLFramework(BuiltInFramework):
         folder = self.kubeconfig_dir / "trl"
         if self._known(training_type) == rlhf.RLHF:
             return [folder / "rlhf" / "reward-model-deployment.yaml", folder / "rlhf" / "rlhf-training-job.yaml"]
-        services = ("inference-deployment.yaml", "reward-deployment.yaml") if training_type in ONLINE else ()
+        services = ["inference-deployment.yaml"] if training_type in WRITING else []
+        services += ["reward-deployment.yaml"] if training_type in ONLINE else []
         return [folder / name for name in (*services, "sft_job.yaml")]
 
     def get_default_image(self) -> str:
@@ -74,8 +77,10 @@ class TRLFramework(BuiltInFramework):
         if training_type == rlhf.RLHF:
             return [*found, *rlhf.cross_checks(config)]
         found += cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
+        if training_type in WRITING:
+            found += inference.checks(config, keys, gpus)
         if training_type in ONLINE:
-            found += [*inference.checks(config, keys, gpus), *rewards.packages(config, keys.image)]
+            found += rewards.packages(config, keys.image)
         return found
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
@@ -96,11 +101,10 @@ class TRLFramework(BuiltInFramework):
         return {"use_cpu": True, "bf16": False}
 
     def template_variables(self, config: Config, training_type: TrainingType) -> Mapping[str, Any]:
-        online = training_type in ONLINE
         return {
             "recipe": f"trl_{self._known(training_type)}",
-            "inference": online and inference.is_served(config),
-            "reward": online and bool(config.get(rewards.SERVED)),
+            "inference": training_type in WRITING and inference.is_served(config),
+            "reward": training_type in ONLINE and bool(config.get(rewards.SERVED)),
             "token": secrets.token_urlsafe(24) if config.get(rewards.SERVICE, "token") else "",
         }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from cw_cli.core.config import Config
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.problems import Problem
 from cw_cli.core.resources import Resources
+from cw_cli.core.schema import Renamed
+from cw_cli.frameworks.trl.rules import ABOVE_0, AT_LEAST_0, AT_LEAST_1
 
 Problems = Iterator[Problem]
 
@@ -20,6 +23,28 @@ OF_VLLM = ("vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_tensor_
 COLOCATED = ("vllm_enable_sleep_mode",)
 GROUP_PORT = 51216
 """Where TRL's main process waits for the server's workers, in the trainer's pod."""
+
+OVERLAY: dict[str, dict[str, Any]] = {
+    # Free text in the dataclasses; refused once the model is loaded.
+    "vllm_mode": {"enum": ["server", "colocate"]},
+    "vllm_model_impl": {"enum": ["vllm", "transformers", "auto"]},
+    "vllm_gpu_memory_utilization": {**ABOVE_0, "maximum": 1},
+    "vllm_tensor_parallel_size": AT_LEAST_1,
+    "vllm_max_model_length": AT_LEAST_1,
+    "vllm_server_timeout": AT_LEAST_0,
+}
+
+RENAMED = {
+    "vllm_guided_decoding_regex": Renamed("vllm_structured_outputs_regex"),
+    "vllm_max_model_len": Renamed("vllm_max_model_length"),
+}
+
+_SERVER = "it is an option of `vllm serve`"
+REMOVED = {
+    "vllm_device": "vLLM runs on the trainer's GPUs (`vllm_mode: colocate`) or as a server of its own",
+    "vllm_dtype": _SERVER,
+    "vllm_enable_prefix_caching": _SERVER,
+}
 
 
 def is_served(config: Config) -> bool:

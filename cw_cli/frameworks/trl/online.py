@@ -157,7 +157,6 @@ def room(config: Config) -> Problems:
 
 def _data(config: Config, tables: Sequence[Table], batch: Batch) -> Problems:
     wanted = rewards.columns(config)
-    alone = len(config.get("datasets") or [None]) == 1
     for table in tables:
         if "prompt" not in table.columns:
             yield lacking(config, table, ("prompt",))
@@ -167,8 +166,8 @@ def _data(config: Config, tables: Sequence[Table], batch: Batch) -> Problems:
             if name not in table.columns:
                 problem = lacking(config, table, (name,))
                 yield problem._replace(message=f"{problem.message}, which the reward {reward} reads")
-        if alone and len((table.source.files or {})[table.source.split]) == 1:
-            yield from _too_few(config, table, batch)
+        if table.alone:
+            yield from too_few(config, table, batch.size // batch.generations)
     if wanted and config.get("remove_unused_columns"):
         message = f"remove_unused_columns takes away {', '.join(wanted)}, which rewards read"
         yield config.problem(("remove_unused_columns",), message, "delete it")
@@ -184,10 +183,9 @@ def _prompts(config: Config, table: Table) -> Problems:
         yield config.problem(("model_name_or_path",), message, "take a model that was made for chat, or plain prompts")
 
 
-def _too_few(config: Config, table: Table, batch: Batch) -> Problems:
-    """TRL leaves out what does not fill a batch, which may be everything."""
+def too_few(config: Config, table: Table, needed: int) -> Problems:
+    """TRL leaves out what does not fill a batch of `needed` prompts, which may be everything."""
     rows = table.rows
-    needed = batch.size // batch.generations
     whole = len(rows.rows) < MAX_ROWS and rows.path.stat().st_size <= MAX_BYTES
     if whole and len(rows.rows) < needed and not config.get("dataset_streaming"):
         message = f"the data has {len(rows.rows)} prompts, and a batch takes {needed} different ones"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cw_cli.core.schema import Renamed
+from cw_cli.frameworks.trl import inference
 from cw_cli.frameworks.trl.rules import ABOVE_0, AT_LEAST_0, AT_LEAST_1, PYTHON, REFERENCE, SHARE
 
 _RENAMED = {
     "max_new_tokens": Renamed("max_completion_length"),
     "response_length": Renamed("max_completion_length"),
-    "vllm_guided_decoding_regex": Renamed("vllm_structured_outputs_regex"),
-    "vllm_max_model_len": Renamed("vllm_max_model_length"),
+    **inference.RENAMED,
     "wandb_log_unique_prompts": Renamed("log_unique_prompts"),
     "reward_model_path": Renamed("reward_model_name_or_path"),
 }
@@ -28,14 +28,11 @@ RENAMED_OF = {
     },
 }
 
-_SERVER = "it is an option of `vllm serve`"
 _REMOVED = {
     "max_prompt_length": "prompts are never cut any more; leave long ones out of the data",
     "max_length": "write `max_completion_length:`; prompts are never cut",
     "max_seq_length": "write `max_completion_length:`; prompts are never cut",
-    "vllm_device": "vLLM runs on the trainer's GPUs (`vllm_mode: colocate`) or as a server of its own",
-    "vllm_dtype": _SERVER,
-    "vllm_enable_prefix_caching": _SERVER,
+    **inference.REMOVED,
     "reward_processing_classes": PYTHON + "; the tokenizer beside each reward model is used",
     "tools": PYTHON,
     "environment_factory": PYTHON,
@@ -82,8 +79,7 @@ _REWARD_FUNCS = {
 
 _OVERLAY: dict[str, dict[str, Any]] = {
     "reward_funcs": _REWARD_FUNCS,
-    "vllm_mode": {"enum": ["server", "colocate"]},
-    "vllm_model_impl": {"enum": ["vllm", "transformers", "auto"]},
+    **inference.OVERLAY,
     "num_generations": {"type": "integer", "minimum": 2},
     "num_generations_eval": AT_LEAST_1,
     "max_completion_length": {"type": "integer", **AT_LEAST_1},
@@ -100,10 +96,6 @@ _OVERLAY: dict[str, dict[str, Any]] = {
     "epsilon_high": AT_LEAST_0,
     "ref_model_mixup_alpha": SHARE,
     "ref_model_sync_steps": AT_LEAST_1,
-    "vllm_gpu_memory_utilization": {"exclusiveMinimum": 0, "maximum": 1},
-    "vllm_tensor_parallel_size": AT_LEAST_1,
-    "vllm_max_model_length": AT_LEAST_1,
-    "vllm_server_timeout": AT_LEAST_0,
     "num_completions_to_print": AT_LEAST_1,
 }
 

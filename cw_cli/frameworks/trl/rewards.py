@@ -13,7 +13,7 @@ from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.shipped import shipped
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant, nearest
 from cw_cli.frameworks import functions
 
 Problems = Iterator[Problem]
@@ -139,8 +139,7 @@ def _check(config: Config, reward: Reward) -> Problems:
     elif _DOTTED.fullmatch(name):
         yield from _dotted(config, place, name)
     else:
-        near = nearest(name, [*ours(), *TRLS, SERVICE])
-        remedy = f"did you mean {near}?" if near else f"there is {', '.join(ours())}, or FILE.py:function"
+        remedy = meant(name, [*ours(), *TRLS, SERVICE], f"there is {', '.join(ours())}, or FILE.py:function")
         yield config.problem(place, f"there is no reward {name}", remedy)
 
 
@@ -151,8 +150,7 @@ def _settings(config: Config, reward: Reward, known: Mapping[str, Any]) -> Probl
         return
     for name, value in (reward.settings or {}).items():
         if name not in known:
-            near = nearest(name, known)
-            remedy = f"did you mean {near}?" if near else f"it has {', '.join(known)}"
+            remedy = meant(name, known, f"it has {', '.join(known)}")
             yield Problem(f"{reward.name} has no setting {name}", remedy, config.key_origin(*reward.place, name))
         elif not _fits(value, known[name]):
             remedy = f"write {_words(known[name])}"

@@ -10,15 +10,13 @@ from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
-from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.verifiers import evals
+from cw_cli.core.spelling import meant, nearest
+from cw_cli.frameworks.verifiers import evals, programs
+from cw_cli.frameworks.verifiers.programs import given, secret
 
 Problems = Iterator[Problem]
 
 OLD_ENV = {"args": "write its keys in the block `env.taskset`", "harness": "write it in `env.agent.harness`"}
-
-ACCOUNTS = {"prime": "PRIME_API_KEY", "modal": "MODAL_TOKEN_SECRET", "e2b": "E2B_API_KEY"}
-"""Runtimes in somebody's cloud, and what they ask for."""
 
 
 def cross_checks(config: Config, keys: LaunchKeys) -> Problems:
@@ -26,13 +24,14 @@ def cross_checks(config: Config, keys: LaunchKeys) -> Problems:
     yield from _environment(config)
     for path, block in _blocks(config):
         yield from _kind(config, path, block)
-    yield from _runtimes(config, keys)
+    yield from programs.checks(config)
+    yield from programs.accounts(config, keys, programs.roles(config))
     yield from _judges(config, keys)
     yield from _server(config, keys)
     yield from _resources(config, keys)
-    if config.get("push") and not _given(keys, "PRIME_API_KEY"):
+    if config.get("push") and not given(keys, "PRIME_API_KEY"):
         message = "push uploads the results to Prime's platform, which asks for PRIME_API_KEY"
-        yield config.problem(("push",), message, _secret(config, "PRIME_API_KEY"), warning=True)
+        yield config.problem(("push",), message, secret(config, "PRIME_API_KEY"), warning=True)
 
 
 def _environment(config: Config) -> Problems:
@@ -48,9 +47,9 @@ def _environment(config: Config) -> Problems:
     elif isinstance(taskset, str):
         yield from _plugin(config, ("env", "taskset", "id"), "tasksets", "taskset")
     yield from _plugin(config, ("env", "id"), "environments", "environment")
-    shared = set(data["environments"]["single-agent"]) - {"agent"}
+    shared = set(data["environments"]["single-agent"]["keys"]) - {"agent"}
     kind = str(env.get("id") or "single-agent").replace("_", "-")
-    known = data["environments"].get(kind)
+    known = data["environments"].get(kind, {}).get("keys")
     for name in env:
         place = config.key_origin("env", name)
         if name in OLD_ENV and name not in (known or ()):
@@ -80,7 +79,9 @@ def _plugin(config: Config, path: KeyPath, table: str, what: str) -> Problems:
         yield config.problem(path, f"{shown}: there is no {name}", "write the path from the folder of the config file")
     else:
         message = f"{shown}: no folder beside the config is called {name}, so the image must have the {what} installed"
-        yield config.problem(path, message, "or name a folder with it, which travels with the run", warning=True)
+        folders = [folder.name for folder in config.folder.glob("*") if folder.is_dir()]
+        remedy = meant(name, [*evals.data()[table], *folders], "or name a folder with it, which travels with the run")
+        yield config.problem(path, message, remedy, warning=True)
 
 
 def _blocks(config: Config) -> Iterator[tuple[KeyPath, Key]]:
@@ -110,25 +111,11 @@ def _kind(config: Config, path: KeyPath, block: Key) -> Problems:
             yield Problem(message, f"it is for {', '.join(having)}", config.key_origin(*path, name))
 
 
-def _runtimes(config: Config, keys: LaunchKeys) -> Problems:
-    for name in config.get("env") or {}:
-        path = ("env", name, "runtime", "type")
-        kind = config.get(*path)
-        if kind in ACCOUNTS and not _given(keys, ACCOUNTS[kind]):
-            message = f"the runtime {kind} is a cloud service, which asks for {ACCOUNTS[kind]}"
-            yield config.problem(
-                path, message, f"write `subprocess`, or {_secret(config, ACCOUNTS[kind])}", warning=True
-            )
-        elif kind in ("docker", "podman", "apptainer"):
-            message = f"the runtime {kind} starts containers, which pods of most clusters may not"
-            yield config.problem(path, message, "write `subprocess`: programs run in the pod itself", warning=True)
-
-
 def _judges(config: Config, keys: LaunchKeys) -> Problems:
     for index, judge in enumerate(config.get("env", "taskset", "task", "judges") or []):
-        if isinstance(judge, Mapping) and not judge.get("base_url") and not _given(keys, "PRIME_API_KEY"):
+        if isinstance(judge, Mapping) and not judge.get("base_url") and not given(keys, "PRIME_API_KEY"):
             message = "a judge without base_url is one at Prime's cloud, which asks for PRIME_API_KEY"
-            remedy = f"add base_url, model and api_key_var, or {_secret(config, 'PRIME_API_KEY')}"
+            remedy = f"add base_url, model and api_key_var, or {secret(config, 'PRIME_API_KEY')}"
             yield config.problem(("env", "taskset", "task", "judges", index), message, remedy, warning=True)
 
 
@@ -146,7 +133,7 @@ def _server(config: Config, keys: LaunchKeys) -> Problems:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         yield config.problem(place, f"client.base_url cannot be {url}", "write it as in http://host:8000/v1")
-    elif parts.hostname in ("localhost", "127.0.0.1", "0.0.0.0", "::1"):
+    elif evals.is_loopback(url):
         message = f"{parts.hostname} is the machine that the evaluation runs on: in a cluster, its own pod"
         yield config.problem(place, message, "leave base_url out, and the run starts a server", warning=True)
     if parts.path in ("", "/"):
@@ -155,9 +142,9 @@ def _server(config: Config, keys: LaunchKeys) -> Problems:
     if config.get("vllm"):
         message = "vllm is for the run's own model server, and client.base_url names another"
         yield config.problem(("vllm",), message, "keep one of them")
-    if isinstance(variable, str) and not _given(keys, variable):
+    if isinstance(variable, str) and not given(keys, variable):
         message = f"the evaluation is not given {variable}"
-        yield config.problem(("client", "api_key_var"), message, _secret(config, variable), warning=True)
+        yield config.problem(("client", "api_key_var"), message, secret(config, variable), warning=True)
 
 
 def _resources(config: Config, keys: LaunchKeys) -> Problems:
@@ -172,13 +159,3 @@ def _resources(config: Config, keys: LaunchKeys) -> Problems:
     if keys.resources.nodes > 1:
         message = "an evaluation is one process, and cannot use several nodes"
         yield config.problem(("nodes",), message, "raise `max_concurrent`, or `services.inference.replicas`")
-
-
-def _given(keys: LaunchKeys, variable: str) -> bool:
-    return variable in keys.env or any(secret.variable == variable for secret in keys.secrets)
-
-
-def _secret(config: Config, variable: str) -> str:
-    if config.source.endswith(".toml"):
-        return f'add `secrets = {{{variable} = "secret-name/key"}}` before the first block'
-    return f"add `secrets: {{{variable}: secret-name/key}}`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from cw_cli.core.config import Config
 from cw_cli.core.key import Key
@@ -45,14 +46,27 @@ CW_KEYS: dict[str, dict[str, Any]] = {
 _NESTED = "it stands in a block now: write `{new}`"
 _TRAINING = "verifiers trains no more since 0.2; prime-rl does: cw verifiers grpo"
 
+_AGENT = ("env", "agent")
+
+MOVED: dict[KeyPath, KeyPath] = {
+    ("num_tasks",): ("select", "limit"),
+    ("shuffle",): ("select", "shuffle"),
+    ("taskset",): ("env", "taskset"),
+    ("harness", "runtime"): (*_AGENT, "runtime"),
+    ("harness",): (*_AGENT, "harness"),
+    **{(name,): (*_AGENT, name) for name in ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens")},
+}
+"""Keys of verifiers 0.2 and 0.3, whose meaning is the same."""
+
 REMOVED = {
     "env_id": _NESTED.format(new="env.taskset.id"),
     "env_args": "write its keys in the block `env.taskset`",
     "env_dir_path": "a taskset in a folder beside the config is named by its path: `env.taskset.id`",
-    "taskset": _NESTED.format(new="env.taskset"),
-    "harness": _NESTED.format(new="env.agent.harness"),
-    "num_tasks": _NESTED.format(new="select.limit"),
-    "shuffle": _NESTED.format(new="select.shuffle"),
+    "topology": _NESTED.format(new="env"),
+    "legacy": "environments of before 0.2 are tasksets now: `env.taskset`",
+    "source": "that is prime-rl's own eval, of several environments; a config is one here: write its `env`",
+    "concurrency": "that is prime-rl's own eval; write `max_concurrent`",
+    "dashboard": "the log of a run has no dashboard; delete it",
     "server": "verifiers' eval is one process; delete it",
     "num_examples": _NESTED.format(new="select.limit"),
     "max_tokens": _NESTED.format(new="sampling.max_tokens"),
@@ -91,6 +105,7 @@ def schema() -> Schema:
         keys=keys,
         groups={**found.groups, "cw": "The run around it"},
         aliases=data()["aliases"],
+        moved=MOVED,
         removed=REMOVED,
         ignored=IGNORED,
         taken=TAKEN,
@@ -101,3 +116,8 @@ def endpoint(config: Config) -> str | None:
     """Where a model server of the user's is; None when the run starts one."""
     url = config.get("client", "base_url")
     return str(url) if url else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address means the machine, or in a cluster the pod, that asks."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "0.0.0.0", "::1")

@@ -16,7 +16,7 @@ from cw_cli.core.resources import Resources
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks import BuiltInFramework, of_gpus
-from cw_cli.frameworks.verifiers import checks, evals, prime_rl
+from cw_cli.frameworks.verifiers import checks, evals, prime_rl, programs
 
 
 class VerifiersFramework(BuiltInFramework):
@@ -30,7 +30,7 @@ class VerifiersFramework(BuiltInFramework):
         return all(key in config_data for key in needed)
 
     def prepare_config(self, config_data: dict[str, Any]) -> dict[str, Any]:
-        own = launch_schema(() if "orchestrator" in config_data else evals.TAKEN).keys
+        own = launch_schema(evals.TAKEN).keys
         return {key: value for key, value in config_data.items() if key not in own}
 
     def get_job_name(self, training_type: TrainingType) -> str:
@@ -64,6 +64,11 @@ class VerifiersFramework(BuiltInFramework):
         # What the rollouts run in; the model's server has an image of its own.
         held = images.checks(config, keys.image, self.name, (), keys.resources.gpu or 0)
         return [*checks.cross_checks(config, keys), *held]
+
+    def target_checks(self, config: Config, training_type: TrainingType, target: str) -> list[Problem]:
+        playing = prime_rl.playing(config) if training_type == TrainingType.GRPO else programs.roles(config)
+        said = programs.here if target == "local" else programs.in_a_cluster
+        return list(said(config, playing))
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """The rollouts of an evaluation ask a server and compute nothing themselves."""

@@ -11,21 +11,33 @@ from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.schema import Schema
-from cw_cli.core.spelling import nearest
+from cw_cli.core.spelling import meant
+from cw_cli.frameworks.verifiers.evals import is_loopback
+from cw_cli.frameworks.verifiers.programs import Role, accounts, role, roles
 
 Problems = Iterator[Problem]
 
 SUBJECT = "prime-rl 0.8"
 IMAGE = "primeintellect/prime-rl:main"
 
+TAKEN = ("env",)
+
+ADDRESS: KeyPath = ("orchestrator", "model", "client", "base_url")
+"""Where the policy is served."""
+
+ENVIRONMENTS: tuple[KeyPath, ...] = (
+    *(("orchestrator", kind, name) for kind in ("train", "eval") for name in ("env", "source")),
+    ("orchestrator", "env"),
+)
+"""Lists of what to play: `source` since the autumn of 2026, `env` before."""
+
 FILES: tuple[KeyPath, ...] = (
     ("model", "name"),
     *(
-        ("orchestrator", kind, "env", "*", block, "id")
-        for kind in ("train", "eval")
-        for block in ("taskset", "harness")
+        (*path, "*", *block, "id")
+        for path in ENVIRONMENTS
+        for block in (("taskset",), ("harness",), ("env", "taskset"), ("env", "*", "harness"))
     ),
-    *(("orchestrator", "env", "*", block, "id") for block in ("taskset", "harness")),
 )
 
 KNOWN: dict[str, tuple[str, str]] = {
@@ -39,7 +51,12 @@ KNOWN: dict[str, tuple[str, str]] = {
     "deployment": ("object", "GPUs of the trainer and of inference: `num_train_gpus`, `num_infer_gpus`."),
     "weight_broadcast": ("object", "How inference gets new weights; between pods through the output folder."),
     "ckpt": ("object", "Checkpoints: `ckpt.interval`; a run with an older run's output_dir goes on from its newest."),
+    "run": ("object", "The run's name: `run.name`."),
+    "resume": ("object", "What to go on from."),
+    "clean": ("boolean", "Whether to delete what lies in output_dir."),
+    "env_vars": ("object", "Environment variables of all parts."),
     "wandb": ("object", "Weights & Biases."),
+    "monitors": ("object", "Where metrics go: `monitors.wandb`."),
     "log": ("object", "How the parts log."),
     "output_dir": ("string", "Where all parts write, on a volume that all of them see."),
     "env_server_base_port": ("integer", "First port of the environments' servers, beside the orchestrator."),
@@ -61,6 +78,9 @@ REMOVED = {
     "max_tokens": _OLD.format("orchestrator.train.sampling.max_completion_tokens"),
     "temperature": _OLD.format("orchestrator.train.sampling.temperature"),
     "model_name": _OLD.format("model.name"),
+    "sampling": _OLD.format("orchestrator.train.sampling"),
+    "eval": "evaluations between steps stand in the block `orchestrator.eval`",
+    "env": "what to play stands in `orchestrator.train.env`; environment variables are `environment`",
     "env_id": _OLD.format("orchestrator.train.env"),
     "dataset_name": _OLD.format("orchestrator.train.env"),
     "vllm_server_host": "the run starts the inference server, and the parts find it",
@@ -80,7 +100,9 @@ def schema() -> Schema:
         name: Key.read(name, {"type": kind, "description": text}, "grpo", required=name == "orchestrator")
         for name, (kind, text) in KNOWN.items()
     }
-    return Schema(SUBJECT, keys, {"grpo": "Reinforcement learning with prime-rl"}, removed=REMOVED, open=True)
+    return Schema(
+        SUBJECT, keys, {"grpo": "Reinforcement learning with prime-rl"}, removed=REMOVED, taken=TAKEN, open=True
+    )
 
 
 def serves(config: Config) -> bool:
@@ -94,6 +116,20 @@ def gpus(config: Config, part: str) -> int:
     return count if isinstance(count, int) else 1
 
 
+def playing(config: Config) -> list[Role]:
+    """The roles of all environments; an entry without `env` is of before verifiers 0.4, with one role."""
+    found = list[Role]()
+    for path in ENVIRONMENTS:
+        entries = config.get(*path)
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            here: KeyPath = (*path, index)
+            if isinstance(entry, Mapping) and "env" in entry:
+                found += roles(config, (*here, "env"), unsaid="")
+            elif isinstance(entry, Mapping) and "taskset" in entry:
+                found.append(role(config, here, unsaid=""))
+    return found
+
+
 def cross_checks(config: Config, keys: LaunchKeys) -> Problems:
     """What keeps prime-rl's parts from starting, or from finding each other."""
     yield from _unknown(config)
@@ -102,17 +138,18 @@ def cross_checks(config: Config, keys: LaunchKeys) -> Problems:
     yield from _transports(config, keys)
     yield from _gpus(config, keys)
     yield from _ports(config)
+    yield from _elsewhere(config, ("orchestrator",))
+    yield from accounts(config, keys, playing(config))
     if keys.image is None:
         message = f"the image {IMAGE} changes from day to day, and what prime-rl accepts with it"
         yield Problem(message, "name one with `image`, by its digest", None, "warning")
 
 
 def _unknown(config: Config) -> Problems:
-    own = launch_schema().keys
+    own = launch_schema(TAKEN).keys
     for name in config.values:
         if name not in KNOWN and name not in own and name not in REMOVED:
-            near = nearest(name, [*KNOWN, *own])
-            remedy = f"did you mean {near}?" if near else "prime-rl refuses what it does not know"
+            remedy = meant(name, [*KNOWN, *own], "prime-rl refuses what it does not know")
             yield Problem(f"{name} is not a key of {SUBJECT}", remedy, config.key_origin(name), "warning")
 
 
@@ -125,19 +162,18 @@ def _old(config: Config) -> Problems:
 
 
 def _parts(config: Config, keys: LaunchKeys) -> Problems:
-    trained = config.get("orchestrator", "train", "env") or config.get("orchestrator", "env")
+    trained = any(config.get(*path) for path in ENVIRONMENTS if "eval" not in path)
     if config.has("orchestrator") and not trained:
         message = "orchestrator names no environment to train in"
         yield config.problem(("orchestrator",), message, "add a block `[[orchestrator.train.env]]` with a taskset")
-    address: KeyPath = ("orchestrator", "model", "client", "base_url")
-    url = config.get(*address)
+    url = config.get(*ADDRESS)
     if not serves(config) and not url:
         message = "there is neither an inference block nor a server of yours"
         remedy = "add `[inference]`, or orchestrator.model.client.base_url"
         yield Problem(message, remedy, config.key_origin("orchestrator"))
     elif serves(config) and url:
         message = "the run starts the inference server, and its address is not known yet"
-        yield config.problem(address, message, "delete it")
+        yield config.problem(ADDRESS, message, "delete it")
     kind = config.get("deployment", "type")
     if kind not in (None, "single_node"):
         remedy = "delete it; `nodes` says how many nodes the trainer takes"
@@ -175,12 +211,11 @@ def _gpus(config: Config, keys: LaunchKeys) -> Problems:
             shown, key = _shown(path), f"deployment.num_{part}_gpus"
             message = f"{shown} says {count} GPUs and {key} {gpus(config, part)}"
             yield config.problem(path, message, f"write `{key}: {count}` as well")
-    parallel = config.get("inference", "parallel") or {}
-    if isinstance(parallel, Mapping):
-        tp, dp = (parallel.get(name) for name in ("tp", "dp"))
+    for block, names in (("parallel", ("tp", "dp")), ("vllm", ("tensor_parallel_size", "data_parallel_size"))):
+        tp, dp = (config.get("inference", block, name) for name in names)
         if isinstance(tp, int) and isinstance(dp, int) and tp * dp != gpus(config, "infer"):
-            message = f"inference.parallel asks for {tp} x {dp} GPUs, and there are {gpus(config, 'infer')}"
-            yield config.problem(("inference", "parallel"), message, "make deployment.num_infer_gpus their product")
+            message = f"inference.{block} asks for {tp} x {dp} GPUs, and there are {gpus(config, 'infer')}"
+            yield config.problem(("inference", block), message, "make deployment.num_infer_gpus their product")
 
 
 def _ports(config: Config) -> Problems:
@@ -193,6 +228,21 @@ def _ports(config: Config) -> Problems:
     if isinstance(base, int) and not 1024 <= base <= 60000:
         message = f"env_server_base_port cannot be {base}"
         yield config.problem(("env_server_base_port",), message, "write a port between 1024 and 60000")
+
+
+def _elsewhere(config: Config, path: KeyPath) -> Problems:
+    """Servers beside the run, such as a teacher's, that another pod would not reach at the address given."""
+    value = config.get(*path)
+    if isinstance(value, Mapping):
+        for name in value:
+            if (*path, name) != ADDRESS:
+                yield from _elsewhere(config, (*path, name))
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from _elsewhere(config, (*path, index))
+    elif "base_url" in path and isinstance(value, str) and is_loopback(value):
+        message = f"{_shown(path)} {value} is the orchestrator itself: in a cluster, its own pod"
+        yield config.problem(path, message, "write the address of a server that the pods reach", warning=True)
 
 
 def _shown(path: KeyPath) -> str:

@@ -99,7 +99,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         global updating
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        note(path=self.path, init=asked.get("init_info"))
+        note(path=self.path, init=asked.get("init_info"), prompts=len(asked.get("prompt") or ()))
         match self.path:
             case "/v1/completions":
                 self.answer({"choices": complete(asked)})
