@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 Launch = Callable[..., str]
 RunOf = Callable[[str], dict[str, Any]]

@@ -22,7 +22,8 @@ from cw_cli.core.resources import Resources
 from cw_cli.core.status import State
 from cw_cli.targets.kubernetes.target import KubernetesTarget
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)

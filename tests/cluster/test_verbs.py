@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 Cw = Callable[..., Run]
 Kube = Callable[..., Any]

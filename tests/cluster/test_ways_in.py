@@ -22,7 +22,8 @@ from cw_cli.core.shipped import shipped
 from cw_cli.targets.kubernetes.kubeconfig import read_access
 
 from .chaos import Chaos, Fault, chaos
-from .conftest import ROOT, Cluster, Run
+from .clusters import ROOT, Cluster
+from .conftest import Run
 
 CONFIG = """\
 model_name: owner/model

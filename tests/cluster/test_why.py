@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 pytestmark = pytest.mark.xdist_group("why")
 
