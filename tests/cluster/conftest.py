@@ -17,6 +17,9 @@ from . import clusters, images
 from .clusters import Cluster
 from .volumes import CLAIM, READER, Volume
 
+QUICK = {"resources": {"limits": {"cpu": "2"}}}
+"""For a container that asks for little, so that it finds a place, and takes what is free, so that it starts at once."""
+
 
 class Run(NamedTuple):
     """What a cw command said."""

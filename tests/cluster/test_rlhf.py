@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from .clusters import ROOT
-from .conftest import Run
+from .conftest import QUICK, Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
 
+POD, SERVER = ({"containers": [{"name": name, **QUICK}]} for name in ("trainer", "reward"))
 CONFIG = f"""\
 model_name: {ROOT / "examples" / "quickstart" / "model"}
 reward_model: rewards.py:spaces
@@ -32,7 +33,8 @@ memory: 2Gi
 volumes: {{model-checkpoints: null}}
 env: {{OMP_NUM_THREADS: 1, HF_HUB_OFFLINE: 1}}
 reward_service: {{token: true}}
-services: {{reward: {{gpu: 1, cpu: 200m, memory: 1Gi}}}}
+pod: {POD}
+services: {{reward: {{gpu: 1, cpu: 200m, memory: 1Gi, pod: {SERVER}}}}}
 """
 REWARDS = "def spaces(prompts, completions):\n    return [text.count(' ') for text in completions]\n"
 

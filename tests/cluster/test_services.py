@@ -23,7 +23,7 @@ from cw_cli.core.status import State
 from cw_cli.targets.kubernetes.target import KubernetesTarget
 
 from .clusters import Cluster
-from .conftest import Run
+from .conftest import QUICK, Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
@@ -111,7 +111,11 @@ class Services:
 
     def plan(self, script: str, *overrides: str, **launch: Any) -> Plan:
         framework = Lab(self.folder, self.image, script)
-        typed = [Override(*item.split("=", 1), item) for item in overrides]
+        quick = [
+            f"{pod}={json.dumps({'containers': [{'name': name, **QUICK}]})}"
+            for pod, name in (("pod", "trainer"), ("services.scorer.pod", "scorer"))
+        ]
+        typed = [Override(*item.split("=", 1), item) for item in (*quick, *overrides)]
         config = check_config(framework, TrainingType.GRPO, parse_config("a: 1\n", "lab.yaml"), typed)
         return make_plan(config, Launch("kubernetes", "tester", namespace=self.namespace, **launch))
 

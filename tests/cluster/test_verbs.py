@@ -41,6 +41,7 @@ pod:
   terminationGracePeriodSeconds: 1
   containers:
     - name: trainer
+      resources: {limits: {cpu: 2}}
       command:
         - sh
         - -c

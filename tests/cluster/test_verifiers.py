@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from .clusters import ROOT
-from .conftest import Run
+from .conftest import QUICK, Run
 from .volumes import MOUNT, Volume
 
 # The first test of a session builds the images, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
 
-SMALL = ("--cpu", "500m", "--memory", "2Gi")
+POD, SERVER = (json.dumps({"containers": [{"name": name, **QUICK}]}) for name in ("trainer", "inference"))
+SMALL = ("--cpu", "500m", "--memory", "2Gi", "--set", f"pod={POD}")
 CONFIG = """\
 model = "{model}"
 max_concurrent = 2
@@ -95,7 +96,7 @@ def rows(volume: Volume, run: str) -> list[dict[str, Any]]:
 def test_the_runs_own_server_is_evaluated(
     volume: Volume, cw: Callable[..., Run], kube: Callable[..., Any], trl_image: str, verifiers_image: str
 ) -> None:
-    server = {"gpu": 0, "cpu": "500m", "memory": "2Gi", "image": trl_image}
+    server = {"gpu": 0, "cpu": "500m", "memory": "2Gi", "image": trl_image, "pod": SERVER}
     sets = [word for name, value in server.items() for word in ("--set", f"services.inference.{name}={value}")]
     example = ROOT / "examples" / "verifiers" / "eval.toml"
     done = cw("verifiers", "eval", str(example), "--image", verifiers_image, *SMALL, *sets, "-o", "name")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .clusters import Cluster
-from .conftest import Run
+from .conftest import QUICK, Run
 
 pytestmark = pytest.mark.xdist_group("why")
 
@@ -78,7 +78,7 @@ class Lab:
 
     def start(self, case: str, script: str = LONG, *flags: str, where: str = "main", **pod: Any) -> None:
         """Launch a run whose trainer is a shell script, beside what else goes on; `pod` patches it."""
-        container = {"name": "trainer", "command": ["sh", "-c", script], **pod.pop("container", {})}
+        container = {"name": "trainer", "command": ["sh", "-c", script], **QUICK, **pod.pop("container", {})}
         patch = json.dumps({"containers": [container], **pod})
 
         def launch() -> str:
