@@ -166,12 +166,12 @@ ASK = """python3 -c 'import os, urllib.request as r; print(r.urlopen(os.environ[
 
 
 def test_services_end_with_their_trainer_however_it_ends(services: Services, cw: Callable[..., Run]) -> None:
-    good = services.launch(f"{ASK}; sleep 8", name="good")
+    good = services.launch(f"{ASK}; sleep 3", name="good")
     evicted = services.launch("sleep 1000", name="evicted")
     bad = [
-        services.launch("sleep 5; exit 1", name="fails"),
+        services.launch("sleep 2; exit 1", name="fails"),
         services.launch("kill -9 $$", name="killed"),
-        services.launch("sleep 100", "timeout=25s", name="late"),
+        services.launch("sleep 100", "timeout=15s", name="late"),
     ]
     services.until(lambda: services.state(evicted) is State.RUNNING, 60)
     assert [role.role for role in services.target.status(evicted).roles] == ["trainer", "scorer"]
