@@ -187,7 +187,12 @@ def _refusals(lab: Lab) -> None:
 def _wait_until_refused(lab: Lab, where: str) -> None:
     """A policy is in force some time after it has been made."""
     container = {"name": "any", "image": "any"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": {"containers": [container]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "any", "labels": {"a": "b"}},
+        "spec": {"containers": [container]},
+    }
     limit = time.monotonic() + PATIENCE
     while True:
         try:
