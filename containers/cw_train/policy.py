@@ -169,7 +169,10 @@ def load(settings: Settings, tokenizer: Any, checkpoint: str | None, device: tor
         trained, frozen = model(checkpoint or settings.model_name), model(settings.model_name)
         frozen.requires_grad_(False).eval().to(device)
     if settings.gradient_checkpointing:
-        plain(trained).activation_checkpointing_enable({"use_reentrant": False})
+        model_itself = plain(trained)
+        # Before Transformers 5.23 it has its old name only.
+        enable = getattr(model_itself, "activation_checkpointing_enable", None)
+        (enable or model_itself.gradient_checkpointing_enable)({"use_reentrant": False})
     policy = Policy(trained, settings)
     if checkpoint:
         from safetensors.torch import load_file

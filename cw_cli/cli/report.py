@@ -28,6 +28,8 @@ def show_plan(plan: Plan, *, dry_run: bool) -> None:
     head = "would run" if dry_run else "run"
     echo(f"{styled(head, bold=True)}      {plan.run}")
     echo(f"  what     {plan.framework} {plan.training_type}, {plan.record['config']}")
+    if plan.record["schema"]:
+        echo(f"  fits     {plan.record['schema']}")
     echo(f"  where    {_where(plan)}")
     for role in plan.roles:
         several = f"{role.replicas} replicas, each " if role.replicas > 1 else ""

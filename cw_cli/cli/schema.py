@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from cw_cli.core.exceptions import UsageError
 from cw_cli.core.key import Key
 from cw_cli.core.schema import Schema
 from cw_cli.core.spelling import nearest
+
+if TYPE_CHECKING:
+    from cw_cli.core.framework import BaseTrainingFramework, TrainingType
 
 
 def command(
@@ -41,6 +44,9 @@ def command(
         _print_key(one._replace(name=".".join([outer.name, *inner])))
         if held := _held(one):
             typer.echo(f"    holds: {', '.join(held)}")
+        if schema is not None and outer.name in schema.keys:
+            for line in _pairs(outer.name, schema, found, known_type):
+                typer.echo(f"    {line}")
     else:
         for item in schemas:
             _print_schema(item)
@@ -54,6 +60,23 @@ def _one_key(schemas: list[Schema], name: str) -> Key:
             raise UsageError(f"{name} no longer exists in {schema.subject}", schema.removed[name])
     problem = schemas[-1].unknown(name, None, schemas[0].keys)
     raise UsageError(problem.message, problem.remedy)
+
+
+def _pairs(name: str, schema: Schema, framework: BaseTrainingFramework, training_type: TrainingType) -> Iterator[str]:
+    """What the key is of, and the images of other versions that have it, call it otherwise, or lack it."""
+    from cw_cli.core.images import images
+
+    yield f"of {schema.subject}"
+    for image in images(framework.name):
+        other = framework.schema_of_image(training_type, image.tag)
+        if other.subject == schema.subject:
+            continue
+        if name in other.keys:
+            yield f"and of {other.subject}, as in {image.tag}"
+        elif name in other.renamed:
+            yield f"called {other.renamed[name].new} in {other.subject}, as in {image.tag}"
+        else:
+            yield f"not of {other.subject}, as in {image.tag}"
 
 
 def _held(key: Key) -> Mapping[str, Key]:

@@ -46,5 +46,5 @@ def command(
 
     checked = api.validate(framework, training_type, config, typed_overrides(ctx, set_), flags=ctx.meta["flags"])
     show_warnings(checked.warnings)
-    schema = checked.framework.get_schema(checked.training_type)
-    say("valid", f"{config} fits {schema.subject if schema else framework}", "green")
+    subject = checked.schema.subject if checked.schema else framework
+    say("valid", "; ".join(filter(None, [f"{config} fits {subject}", checked.doubt()])), "green")

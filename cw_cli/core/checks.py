@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
 from cw_cli.core.launch_keys import OTHER_NAMES, LaunchKeys, launch_schema, read_keys, renamed
 from cw_cli.core.overrides import Override, apply
 from cw_cli.core.problems import Origin, Problem, errors, warnings
+from cw_cli.core.schema import Schema
 
 
 class CheckedConfig(NamedTuple):
@@ -23,6 +25,15 @@ class CheckedConfig(NamedTuple):
     keys: LaunchKeys
     overrides: tuple[Override, ...]
     warnings: tuple[Problem, ...]
+    schema: Schema | None = None
+
+    def doubt(self) -> str:
+        """A sentence about the image that the config names, where nobody but the image knows what it holds."""
+        image, framework = self.keys.image, self.framework
+        usual = (framework.get_default_image(), *framework.template_images(self.training_type).values())
+        if self.schema is None or framework.version or image is None or image in usual:
+            return ""
+        return "" if images.matching_name(image, framework.name) else f"what {image} holds is not known"
 
     def data(self) -> dict[str, Any]:
         """The canonical config as plain data."""
@@ -41,7 +52,8 @@ def check_config(
 
     Raises `ConfigError` with the errors and the warnings; returns the checked config when there are only warnings.
     """
-    schema = framework.get_schema(training_type)
+    image = _image(given, overrides, settings)
+    schema = framework.schema_of_image(training_type, image) if image else framework.get_schema(training_type)
     taken = schema.taken if schema is not None else ()
     own = launch_schema(taken)
     config, problems = apply(given, overrides, own, schema, flags)
@@ -61,10 +73,16 @@ def check_config(
     problems += more
     problems += _framework_checks(framework, training_type, config, keys, problems)
     if errors(problems):
-        raise ConfigError(_summary(given, errors(problems)), sorted(problems, key=_place))
-    return CheckedConfig(
-        framework, training_type, given, config, keys, tuple(overrides), tuple(sorted(warnings(problems), key=_place))
-    )
+        raise ConfigError(_summary(given, errors(problems), schema), sorted(problems, key=_place))
+    found = tuple(sorted(warnings(problems), key=_place))
+    return CheckedConfig(framework, training_type, given, config, keys, tuple(overrides), found, schema)
+
+
+def _image(given: Config, overrides: Sequence[Override], settings: Config | None) -> str | None:
+    """The image that the run will have, where anybody names one; asked before the keys are known."""
+    typed = [override.text for override in overrides if override.key == "image"]
+    named = [*reversed(typed), given.get("image"), settings.get("image") if settings is not None else None]
+    return next((name for name in named if isinstance(name, str) and name), None)
 
 
 def _framework_checks(
@@ -96,9 +114,10 @@ def _without_errors(config: Config, problems: Sequence[Problem]) -> Config:
     return config
 
 
-def _summary(config: Config, problems: Sequence[Problem]) -> str:
+def _summary(config: Config, problems: Sequence[Problem], schema: Schema | None) -> str:
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    return f"{config.source} has {count}; nothing was started"
+    held = f" (checked against {schema.subject})" if schema else ""
+    return f"{config.source} has {count}{held}; nothing was started"
 
 
 def _place(problem: Problem) -> tuple[bool, int, int]:

@@ -103,6 +103,10 @@ class BaseTrainingFramework(ABC):
         """
         return None
 
+    def schema_of_image(self, training_type: TrainingType, image: str) -> Any:
+        """The keys where a config names `image`, if that is known to hold other versions than `get_schema` means."""
+        return self.get_schema(training_type)
+
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         """Mistakes that only show when several keys, files and the resources are seen together."""
         return []

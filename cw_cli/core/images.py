@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from cw_cli.core.config import Config
@@ -59,16 +60,31 @@ def _locked(framework: str, variant: str) -> dict[str, str]:
     return dict(pin for file in files for pin in _PIN.findall(file.read_text("utf-8")))
 
 
-def described(framework: str) -> dict[str, str]:
-    """The packages, with versions, whose keys the schema of a framework holds."""
-    versions: dict[str, str] = json.loads((shipped("schemas") / f"{framework}.json").read_text("utf-8"))["versions"]
-    return versions
+class Described(NamedTuple):
+    """A schema file, and the versions of the packages whose keys it holds."""
+
+    file: Path
+    versions: Mapping[str, str]
 
 
-def differing(image: Image) -> dict[str, str]:
-    """Where an image holds another version than its framework's schema describes: what it holds."""
-    wanted = described(image.framework)
-    return {name: image.packages[name] for name, version in wanted.items() if image.packages[name] != version}
+@cache
+def described(framework: str) -> tuple[Described, ...]:
+    """What the schemas of a framework describe, the newest first; the others hold only how they differ from it."""
+    folder = shipped("schemas")
+    files = [folder / f"{framework}.json", *sorted(folder.glob(f"{framework}-*.json"), reverse=True)]
+    return tuple(Described(file, json.loads(file.read_text("utf-8"))["versions"]) for file in files)
+
+
+def matching(image: Image) -> Described | None:
+    """The schema of just what an image holds."""
+    known = described(image.framework)
+    return next((item for item in known if item.versions.items() <= image.packages.items()), None)
+
+
+def matching_name(name: str | None, framework: str) -> Described | None:
+    """The same for whatever `name` may mean; None for strangers' images, and where it may mean different ones."""
+    found = [matching(image) for image in meant(name) if image.framework == framework]
+    return found[0] if found and all(item == found[0] for item in found) else None
 
 
 def meant(name: str | None) -> list[Image]:
@@ -92,10 +108,6 @@ def checks(config: Config, name: str | None, framework: str, needs: Iterable[Nee
     if gpus and all(image.packages.get("torch", "").endswith("+cpu") for image in found):
         message = f"the torch of {name} is for processors only, and the run asks for GPUs"
         yield config.problem(("image",), message, f"build the other one: cw images build {framework}", warning=True)
-    if len(found) == 1 and (others := differing(found[0])):
-        held = ", ".join(f"{package} {version}" for package, version in others.items())
-        message = f"{name} holds {held}; the config is checked against {_listed(described(framework))}"
-        yield config.problem(("image",), message, "keys that came or went in between are not told apart", warning=True)
     for path, packages in needs:
         if not any(package in image.packages for image in found for package in packages):
             asked = ".".join(map(str, path))
@@ -109,7 +121,3 @@ def _remedy(framework: str, packages: tuple[str, ...]) -> str:
             option = "" if image == images(framework)[0] else f" --{image.variant}"
             return f"build the image that has it: cw images build {framework}{option}"
     return "name another image as `image:`, or delete the key"
-
-
-def _listed(versions: Mapping[str, str]) -> str:
-    return " and ".join(f"{package} {version}" for package, version in versions.items())

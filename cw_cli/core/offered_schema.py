@@ -44,9 +44,10 @@ def as_schema(offered: Any, subject: str) -> Schema | None:
 
 
 def offer_schema(framework: Any, subject: str) -> None:
-    """Let `get_schema` of this framework give a `Schema` whatever it is written to give, and let a pydantic model's
-    own validators speak with the cross-checks."""
+    """Let `get_schema` and `schema_of_image` of this framework give a `Schema` whatever they are written to give, and
+    let a pydantic model's own validators speak with the cross-checks."""
     offer: Callable[..., Any] = framework.get_schema
+    of_image: Callable[..., Any] = framework.schema_of_image
     check: Callable[..., Any] = framework.cross_checks
     known: dict[str, Schema | None] = {}
 
@@ -55,10 +56,14 @@ def offer_schema(framework: Any, subject: str) -> None:
             known[training_type] = as_schema(offer(training_type), subject)
         return known[training_type]
 
+    def schema_of_image(training_type: str, image: str) -> Schema | None:
+        return as_schema(of_image(training_type, image), subject)
+
     def cross_checks(config: Config, keys: Any, training_type: str) -> list[Problem]:
         return [*check(config, keys, training_type), *_model_problems(offer(training_type), config)]
 
-    framework.get_schema, framework.cross_checks = get_schema, cross_checks
+    framework.get_schema, framework.schema_of_image = get_schema, schema_of_image
+    framework.cross_checks = cross_checks
 
 
 def _from_json(schema: Mapping[str, Any], subject: str) -> Schema:

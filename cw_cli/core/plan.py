@@ -94,6 +94,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
     guard = object_name(run, GUARD) if _guarded(parts, launch) else None
     body = [_labelled(item, labels, keys.annotations) for item in _body(parts, checked, launch, guard)]
     record = make_record(checked, launch, run, body, trainer.config, trainer.output_dir)
+    doubt = checked.doubt() if launch.target != "local" else ""
     first = _labelled(record_map(run, trainer.config, record), labels, keys.annotations)
     return Plan(
         run=run,
@@ -107,7 +108,7 @@ def make_plan(checked: CheckedConfig, launch: Launch) -> Plan:
         objects=tuple(_in_namespace(item, launch.namespace) for item in (first, *body)),
         record=record,
         warnings=(*checked.warnings, *found, *trainer.warnings),
-        notes=((launch.note,) if launch.note else ()) + trainer.notes,
+        notes=(*filter(None, (launch.note, doubt)), *trainer.notes),
         guard=guard,
         modules=modules,
     )

@@ -58,7 +58,6 @@ def make_record(
 ) -> dict[str, Any]:
     """What a launch leaves behind for `list`, `describe`, `diff` and `rerun`."""
     digest = hashlib.sha256(json.dumps([objects, dict(config)], sort_keys=True, default=str).encode())
-    schema = checked.framework.get_schema(checked.training_type)
     return {
         "run": run,
         "framework": checked.framework.name,
@@ -75,7 +74,7 @@ def make_record(
         "services_only": launch.services_only,
         "services_of": launch.services_of,
         "cw": launch.version,
-        "schema": schema.subject if schema else None,
+        "schema": checked.schema.subject if checked.schema else None,
         **({"plugin": f"{checked.framework.name} {checked.framework.version}"} if checked.framework.version else {}),
         "commit": launch.commit,
         "digest": f"sha256:{digest.hexdigest()}",

@@ -158,8 +158,14 @@ class Schema(NamedTuple):
 
 
 def read_schema(text: str, training_type: str, subject: str, overlay: Mapping[str, Mapping[str, Any]]) -> Schema:
-    """The schema of `training_type` from a framework's generated data, with hand-written fragments laid over it."""
-    data = json.loads(text)
+    """The schema of `training_type` from a framework's generated file, with hand-written fragments laid over it."""
+    return schema_of(json.loads(text), training_type, subject, overlay)
+
+
+def schema_of(
+    data: Mapping[str, Any], training_type: str, subject: str, overlay: Mapping[str, Mapping[str, Any]]
+) -> Schema:
+    """The same from what such a file holds."""
     keys: dict[str, Key] = {}
     groups: dict[str, str] = {}
     for group in data["types"][training_type]:

@@ -1,7 +1,8 @@
-"""Writes `trl.json`: every key that the installed TRL accepts, read from TRL's own dataclasses.
+"""Writes `trl.json`, every key that the installed TRL accepts, read from TRL's own dataclasses; and a file for each
+other pair of TRL and Transformers that cw's images hold, with what differs there.
 
 Run `python -m cw_cli.schemas.generate_trl` after a change of the TRL or Transformers version; `--check` only compares.
-It needs the `train` extra.
+It needs the `train` extra; the other pairs are fetched into a temporary folder.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ import dataclasses
 import enum
 import importlib
 import inspect
+import json
+import os
+import subprocess
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cw_cli.core import images
 from cw_cli.schemas.written import text, written
 
 FILE = Path(__file__).with_name("trl.json")
@@ -45,6 +51,9 @@ TYPES = {
 
 ARGUMENTS = {"grpo": "GRPOScriptArguments", "rloo": "RLOOScriptArguments"}
 """What the script of a training type takes beyond what all scripts take."""
+
+BESIDE = ("trl", "transformers", "huggingface-hub", "tokenizers", "httpx", "httpcore", "h11")
+"""What is fetched of an image with another pair: these two, and what they import in versions of their own."""
 
 JSON_TYPES: dict[Any, str] = {
     str: "string",
@@ -160,8 +169,57 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default
 
 
+def difference(newest: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What another pair's schema says that the newest does not, and the keys that it lacks, by group."""
+    lacks: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, group in newest["groups"].items():
+        keys, others = group["keys"], other["groups"][name]["keys"]
+        if gone := [key for key in keys if key not in others]:
+            lacks[name] = gone
+        if changed := {key: spec for key, spec in others.items() if keys.get(key) != spec}:
+            groups[name] = {"title": group["title"], "keys": changed}
+    head = {key: other[key] for key in ("framework", "versions", "notice")}
+    return {**head, "lacks": lacks, "groups": groups}
+
+
+def other_images(newest: dict[str, str]) -> Iterator[images.Image]:
+    """An image for each pair but the newest."""
+    seen = [newest]
+    for image in images.images("trl"):
+        pair = {name: image.packages[name] for name in newest}
+        if pair not in seen:
+            seen.append(pair)
+            yield image
+
+
+def schema_in(image: images.Image) -> dict[str, Any] | None:
+    """The schema of what an image holds; None where that cannot be fetched."""
+    pins = [f"{name}=={image.packages[name]}" for name in BESIDE]
+    with tempfile.TemporaryDirectory() as site:
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-t", site, *pins]
+        if subprocess.run(pip, capture_output=True, check=False).returncode:
+            return None
+        program = "import json; from cw_cli.schemas.generate_trl import schema; print(json.dumps(schema()))"
+        path = os.pathsep.join([site, *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def main(arguments: list[str]) -> int:
-    return written(FILE, text(schema()), "the installed TRL", arguments)
+    newest = json.loads(json.dumps(schema()))
+    codes = [written(FILE, text(newest), "the installed TRL", arguments)]
+    for image in other_images(newest["versions"]):
+        file = FILE.with_name(f"trl-transformers-{image.packages['transformers']}.json")
+        found = schema_in(image)
+        if found is None:
+            print(f"{file} is left as it is: {image.tag} holds packages that cannot be fetched here", file=sys.stderr)
+        else:
+            source = f"TRL with Transformers {image.packages['transformers']}"
+            codes.append(written(file, text(difference(newest, found)), source, arguments))
+    return max(codes)
 
 
 if __name__ == "__main__":

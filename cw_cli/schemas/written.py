@@ -33,6 +33,6 @@ def written(file: Path, generated: str, source: str, arguments: Sequence[str]) -
         return 0
     if file.is_file() and file.read_text(encoding="utf-8") == generated:
         return 0
-    program = f"generate_{file.stem}"
+    program = f"generate_{file.stem.partition('-')[0]}"
     print(f"{file} differs from {source}: run python -m cw_cli.schemas.{program}", file=sys.stderr)
     return 1

@@ -75,7 +75,9 @@ def _type(
         yield Finding("warning", f"{training_type}: there is no example config; an empty one is rendered", hint)
         framework.validate_config({}, training_type)
         empty = Config("empty.yaml")
-        checked = CheckedConfig(framework, training_type, empty, empty, LaunchKeys(), (), ())
+        checked = CheckedConfig(
+            framework, training_type, empty, empty, LaunchKeys(), (), (), framework.get_schema(training_type)
+        )
     else:
         checked = check_config(framework, training_type, given)
         yield Finding("ok", f"{training_type}: accepts {source}")

@@ -66,8 +66,67 @@ def test_the_first_example_validates_with_one_warning(cw: User, seed: Path) -> N
         "  15 |   max_seq_length: 512",
         "         ^",
         "      → taken as max_length; write that",
-        f"valid: {seed.name} fits TRL 1.16.0 with Transformers 5.23.0",
+        f"valid: {seed.name} fits TRL 1.16.0 with Transformers 5.23.0; "
+        "what huggingface/transformers-pytorch-gpu:4.21.0 holds is not known",
     ]
+
+
+def test_a_config_is_checked_against_what_the_chosen_image_holds(cw: User) -> None:
+    text = "model_name: owner/model\ndataset_name: owner/data\nactivation_checkpointing: true\n"
+    (cw.home / "config.yaml").write_text(text)
+    validate = ("validate", "trl", "sft", "config.yaml")
+    newest = cw(*validate)
+    assert newest.err == "valid: config.yaml fits TRL 1.16.0 with Transformers 5.23.0\n"
+    assert cw(*validate, "--image", "localhost/cw-trl:1.16.0-cuda").err == newest.err
+    with_vllm = ("--image", "registry.example.com/team/cw-trl:7-vllm")
+    older = cw(*validate, *with_vllm).err.splitlines()
+    pair = "TRL 1.16.0 with Transformers 5.17.0"
+    assert older[0].endswith(f"activation_checkpointing is called gradient_checkpointing in {pair}")
+    assert older[-1] == f"valid: config.yaml fits {pair}"
+    wrong = cw(*validate, *with_vllm, "--learning_rat", "1")
+    assert f"learning_rat is not a key of {pair}" in wrong.err
+    assert wrong.err.endswith(f"error: config.yaml has 1 mistake (checked against {pair}); nothing was started\n")
+    (cw.home / "config.yaml").write_text(text + f"image: {with_vllm[1]}\n")
+    assert cw(*validate).err.splitlines()[-1] == older[-1]
+    planned = cw("trl", "sft", "config.yaml", "--dry-run")
+    assert f"  fits     {pair}\n" in planned.err
+    assert "gradient_checkpointing: true" in planned.out
+
+
+def test_what_a_strangers_image_holds_is_said_to_be_unknown_once(cw: User) -> None:
+    (cw.home / "config.yaml").write_text("model_name: owner/model\ndataset_name: owner/data\n")
+    for words in (["validate", "trl", "sft", "config.yaml"], ["trl", "sft", "config.yaml", "--dry-run"]):
+        said = cw(*words, "--image", "stranger/trainer:1")
+        assert said.code == 0
+        assert said.err.count("what stranger/trainer:1 holds is not known") == 1
+        assert "fits" in said.err
+        assert "TRL 1.16.0 with Transformers 5.23.0" in said.err
+        assert "not known" not in cw(*words, "--image", "huggingface/trl:1.16.0").err
+
+
+@pytest.mark.parametrize(
+    ("key", "lines"),
+    [
+        (
+            "activation_checkpointing",
+            [
+                "of TRL 1.16.0 with Transformers 5.23.0",
+                "called gradient_checkpointing in TRL 1.16.0 with Transformers 5.17.0, as in "
+                "localhost/cw-trl:1.16.0-vllm",
+            ],
+        ),
+        (
+            "learning_rate",
+            [
+                "of TRL 1.16.0 with Transformers 5.23.0",
+                "and of TRL 1.16.0 with Transformers 5.17.0, as in localhost/cw-trl:1.16.0-vllm",
+            ],
+        ),
+    ],
+)
+def test_a_key_says_what_it_is_of(cw: User, key: str, lines: list[str]) -> None:
+    shown = [line.strip() for line in cw("schema", "trl", "grpo", key).out.splitlines()]
+    assert shown[-2:] == lines
 
 
 def test_the_first_example_renders(cw: User, seed: Path) -> None:
@@ -208,7 +267,8 @@ def test_every_mistake_at_once_with_its_line(cw: User) -> None:
     assert sorted(places[4:]) == ["--gpus 4", "--seed x"]
     assert "      → write 500Gi" in shown
     assert "      → did you mean gpu?" in shown
-    assert shown[-1] == "error: bad.yaml has 6 mistakes; nothing was started"
+    against = "checked against TRL 1.16.0 with Transformers 5.23.0"
+    assert shown[-1] == f"error: bad.yaml has 6 mistakes ({against}); nothing was started"
     assert cw("list", "-o", "name").out == ""
 
 

@@ -75,7 +75,9 @@ def test_the_list_names_each_type_and_what_fits_its_keys(cw: User) -> None:
     assert built["use"] == "cw images build trl"
     assert built["holds"]["transformers"] == "5.23.0"
     assert built["matches"] is True
-    assert by_name["localhost/cw-trl:1.16.0-vllm"]["matches"] is False
+    assert built["keys_of"] == "TRL 1.16.0 with Transformers 5.23.0"
+    with_vllm = by_name["localhost/cw-trl:1.16.0-vllm"]
+    assert (with_vllm["keys_of"], with_vllm["matches"]) == ("TRL 1.16.0 with Transformers 5.17.0", True)
     assert by_name["localhost/cw-verifiers:0.4.0-cpu"]["types"] == ["eval"]
     shown = cw("images").out
     assert all(name in shown for name in by_name)

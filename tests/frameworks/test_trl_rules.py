@@ -27,14 +27,17 @@ def test_old_names_are_gone_and_new_ones_are_there():
     for old, rename in rules.RENAMED.items():
         assert old not in KEYS
         assert rename.new in KEYS
+    for new, rename in rules.NEWER.items():
+        assert {new, rename.new} <= KEYS.keys()
     assert not rules.REMOVED.keys() & KEYS.keys()
     assert not rules.ACCELERATE.keys() & KEYS.keys()
+    assert not rules.OTHER_SCRIPTS.keys() & KEYS.keys()
     assert set(rules.ALIASES.values()) <= KEYS.keys() | {accelerate.KEY}
     assert accelerate.KEY not in KEYS
 
 
 def test_each_old_key_has_one_answer():
-    tables = (rules.RENAMED, rules.REMOVED, rules.IGNORED, rules.ACCELERATE, rules.ALIASES)
+    tables = (rules.RENAMED, rules.REMOVED, rules.IGNORED, rules.ACCELERATE, rules.OTHER_SCRIPTS, rules.ALIASES)
     names = [name for table in tables for name in table]
     assert len(names) == len(set(names))
 

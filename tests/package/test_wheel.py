@@ -79,6 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "cw_cli/containers/verifiers/harness/make_index.py",
         "cw_cli/examples/quickstart/model/model.safetensors",
         "cw_cli/schemas/trl.json",
+        "cw_cli/schemas/trl-transformers-5.17.0.json",
         "cw_cli/schemas/cw.json",
     ):
         assert needed in names

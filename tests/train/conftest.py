@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,27 +18,28 @@ from training_lab import Ended, Lab  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     missing = [name for name in ("torch", "trl", "datasets", "peft") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"training needs {', '.join(missing)}: install the train extra")
-    return Lab(tmp_path_factory.mktemp("train"))
+    with closing(Lab(tmp_path_factory.mktemp("train"))) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def full(lab: Lab) -> Ended:
-    """A run from beginning to end."""
-    ended = lab.train(lab.folder / "full", name="full")
+    """A run from beginning to end, by a Python of its own."""
+    ended = lab.train(lab.folder / "full", name="full", cold=True)
     assert ended.code == 0, ended.err
     return ended
 
 
 @pytest.fixture(scope="session")
-def rewards(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> RewardLab:
+def rewards(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RewardLab]:
     """Where reinforcement learning is run; asks for `lab` so as to be skipped with it."""
-    made = RewardLab(tmp_path_factory.mktemp("rewards"))
-    made.prepare()
-    return made
+    with closing(RewardLab(tmp_path_factory.mktemp("rewards"))) as made:
+        made.prepare()
+        yield made
 
 
 @pytest.fixture(scope="session")

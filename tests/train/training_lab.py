@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ CONFIG: dict[str, Any] = {
 }
 
 Message = dict[str, Any]
+Running = tuple[int, Iterable[str], Callable[[], int]]
+"""A process, the lines that it says, and the wait for its exit code."""
 
 
 @dataclass
@@ -117,32 +121,77 @@ class Lab:
         environment: dict[str, str] | None = None,
         stop: Callable[[Message], bool] | None = None,
         with_signal: signal.Signals = signal.SIGKILL,
+        cold: bool = False,
     ) -> Ended:
-        """Run to the end, or send a signal once `stop` is true of a message on stdout."""
+        """Run to the end, or send a signal once `stop` is true of a message on stdout.
+
+        Recipes are forked from a Python that has imported what they need, except `cold` ones.
+        """
+        around = self.environment | (environment or {})
         errors = output.parent / f"{output.name}.stderr"
-        with errors.open("w+", encoding="utf-8") as err:
-            process = subprocess.Popen(
+        errors.write_text("")
+        cold = cold or command[:2] != ["-m", "cw_train"] or around["PYTHONPATH"] != self.environment["PYTHONPATH"]
+        started = self._started(command, around, errors) if cold else self._forked(command[1:], around, errors)
+        with started as (process, said, code):
+            limit = threading.Timer(LONGEST, os.kill, (process, signal.SIGKILL))
+            limit.start()
+            lines = []
+            for line in said:
+                lines.append(line)
+                if stop and line.startswith("::cw:: ") and stop(json.loads(line.removeprefix("::cw:: "))):
+                    os.kill(process, with_signal)
+                    stop = None
+            ended = code()
+            limit.cancel()
+        return Ended(ended, "".join(lines), errors.read_text("utf-8"), output)
+
+    @contextmanager
+    def _started(self, command: list[str], environment: dict[str, str], errors: Path) -> Iterator[Running]:
+        """A process of its own."""
+        with (
+            errors.open("w", encoding="utf-8") as err,
+            subprocess.Popen(
                 [sys.executable, *command],
-                env=self.environment | (environment or {}),
+                env=environment,
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=err,
                 text=True,
-            )
-            limit = threading.Timer(LONGEST, process.kill)
-            limit.start()
-            lines = []
+            ) as process,
+        ):
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                if stop and line.startswith("::cw:: ") and stop(json.loads(line.removeprefix("::cw:: "))):
-                    process.send_signal(with_signal)
-                    stop = None
-            process.stdout.close()
-            process.wait()
-            limit.cancel()
-            err.seek(0)
-            return Ended(process.returncode, "".join(lines), err.read(), output)
+            yield process.pid, process.stdout, process.wait
+
+    @contextmanager
+    def _forked(self, command: list[str], environment: dict[str, str], errors: Path) -> Iterator[Running]:
+        """The same, without the five seconds that the imports take."""
+        pipe = errors.with_suffix(".stdout")
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        asked = {"command": command, "environment": environment, "folder": str(self.folder)}
+        tell, answers = self.warm.stdin, self.warm.stdout
+        assert tell is not None
+        assert answers is not None
+        tell.write(json.dumps(asked | {"out": str(pipe), "err": str(errors)}) + "\n")
+        tell.flush()
+        process = int(answers.readline())
+        with pipe.open(encoding="utf-8") as said:
+            yield process, said, lambda: int(answers.readline())
+
+    @cached_property
+    def warm(self) -> subprocess.Popen[str]:
+        command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        # As recipes set it before they import.
+        silent = dict.fromkeys(
+            ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"), "1"
+        )
+        return subprocess.Popen(
+            command, env=self.environment | silent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def close(self) -> None:
+        if "warm" in self.__dict__:
+            self.warm.communicate()  # it ends with its stdin
 
     def train(
         self,
@@ -154,9 +203,10 @@ class Lab:
         environment: dict[str, str] | None = None,
         stop: Callable[[Message], bool] | None = None,
         with_signal: signal.Signals = signal.SIGKILL,
+        cold: bool = False,
         **changes: Any,
     ) -> Ended:
         launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
         command = [*launcher, "-m", "cw_train", recipe, "--config", str(self.config(output, **changes))]
         named = (environment or {}) | ({"CW_RUN": name} if name else {})
-        return self.run(command, output, environment=named, stop=stop, with_signal=with_signal)
+        return self.run(command, output, environment=named, stop=stop, with_signal=with_signal, cold=cold)

@@ -43,9 +43,38 @@ def test_harnesses_are_given_the_versions_that_stand_beside_verifiers() -> None:
 
 @pytest.mark.parametrize("image", ALL, ids=name_of)
 def test_an_image_holds_what_its_schema_describes(image: images.Image) -> None:
-    others = images.differing(image)
-    # No vLLM that TRL 1.16 can use goes with the newest Transformers; cw says so of a config for that image.
-    assert others == ({"transformers": "5.17.0"} if name_of(image) == "trl-vllm" else {})
+    found = images.matching(image)
+    assert found is not None
+    assert found.versions.items() <= image.packages.items()
+    # No vLLM that TRL 1.16 can use goes with the newest Transformers, so that image has a schema of its own.
+    assert (found == images.described(image.framework)[0]) is (name_of(image) != "trl-vllm")
+
+
+@pytest.mark.parametrize("framework", images.frameworks())
+def test_every_schema_is_of_an_image(framework: str) -> None:
+    held = [images.matching(image) for image in images.images(framework)]
+    assert all(item in held for item in images.described(framework))
+
+
+@pytest.mark.parametrize(
+    ("name", "transformers"),
+    [
+        ("localhost/cw-trl:1.16.0-vllm", "5.17.0"),
+        ("registry.example.com/team/cw-trl:2.0-vllm@sha256:0", "5.17.0"),
+        ("cw-trl:1.16.0-cpu", "5.23.0"),
+        ("cw-trl:mine", None),
+        ("cw-axolotl:1-vllm", None),
+        ("huggingface/trl:1.16.0", None),
+        (None, None),
+    ],
+)
+def test_a_name_tells_what_the_image_holds(name: str | None, transformers: str | None) -> None:
+    found = images.matching_name(name, "trl")
+    assert (found and found.versions["transformers"]) == transformers
+
+
+def test_a_tag_of_ones_own_tells_it_where_all_variants_hold_the_same() -> None:
+    assert images.matching_name("cw-axolotl:mine", "axolotl") == images.described("axolotl")[0]
 
 
 @pytest.mark.parametrize("image", ALL, ids=name_of)

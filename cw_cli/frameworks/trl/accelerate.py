@@ -27,6 +27,16 @@ NAMES = {
 }
 """The profiles that TRL brings, and how each spreads a model."""
 
+_PARALLEL = "parallelism_config_"
+PARALLEL = tuple(
+    _PARALLEL + name
+    for name in (
+        *("dp_replicate_size", "dp_shard_size", "tp_size", "cp_size", "cp_backend", "cp_comm_strategy"),
+        *("sp_size", "sp_backend", "sp_seq_length", "sp_seq_length_is_variable", "sp_attn_implementation"),
+    )
+)
+"""What Accelerate reads of a profile's `parallelism_config:`; the rest it drops without a word."""
+
 SPEC: dict[str, Any] = {
     "type": ["string", "null"],
     "default": None,
@@ -117,10 +127,26 @@ def _own(config: Config, value: str, profile: Profile, processes: int) -> Proble
     if wrapped and _checkpoints(config):
         message = f"{KEY}: {value} turns checkpointing on, and so does the trainer"
         yield config.problem((KEY,), message, "add `gradient_checkpointing: false`")
+    yield from _parallel(config, value, profile.settings.get("parallelism_config"))
     said = profile.settings.get("num_processes")
     if isinstance(said, int) and said != max(processes, 1):
         message = f"num_processes: {said} of {value} is not used: this run has {max(processes, 1)}"
         yield config.problem((KEY,), message, "how many there are is up to `gpu:` and `nodes:`", warning=True)
+
+
+def _parallel(config: Config, value: str, settings: Any) -> Problems:
+    given = settings if isinstance(settings, Mapping) else {}
+    for name in given:
+        if name not in PARALLEL:
+            near = nearest(str(name), PARALLEL)
+            remedy = f"did you mean {near}?" if near else f"it may hold {', '.join(PARALLEL)}"
+            message = f"{KEY}: Accelerate does not read {name}, which parallelism_config of {value} holds"
+            yield config.problem((KEY,), message, remedy)
+    backend = given.get(f"{_PARALLEL}cp_backend")
+    if backend not in (None, "torch"):
+        message = f"{KEY}: {_PARALLEL}cp_backend of {value} cannot be {backend}"
+        remedy = f"sequences are split by DeepSpeed with {_PARALLEL}sp_size and {_PARALLEL}sp_backend"
+        yield config.problem((KEY,), message, remedy)
 
 
 def _checkpoints(config: Config) -> bool:

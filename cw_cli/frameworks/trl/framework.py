@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,15 @@ from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
 from cw_cli.core.framework import BaseTrainingFramework, LocalCommand, TrainingType
-from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys, launch_schema
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.resources import Resources
-from cw_cli.core.schema import Schema, read_schema
+from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
-from cw_cli.frameworks.trl import accelerate, distillation, inference, online_rules, packages, rewards, rlhf, rules
+from cw_cli.frameworks.trl import accelerate, distillation, inference, packages, pairs, rewards, rlhf
 from cw_cli.frameworks.trl.checks import cross_checks
 
-SUBJECT = "TRL 1.16.0 with Transformers 5.23.0"
 FROM_DATA = (TrainingType.SFT, *map(TrainingType, ("dpo", "kto", "reward", "distillation")))
 """Training types whose data is all there when they begin."""
 ONLINE = (TrainingType.GRPO, TrainingType("rloo"))
@@ -65,7 +62,13 @@ class TRLFramework(BaseTrainingFramework):
         return (*FROM_DATA, *ONLINE, rlhf.RLHF)
 
     def get_schema(self, training_type: TrainingType) -> Schema:
-        return rlhf.schema() if self._known(training_type) == rlhf.RLHF else _schema(str(training_type))
+        return rlhf.schema() if self._known(training_type) == rlhf.RLHF else pairs.schema(str(training_type))
+
+    def schema_of_image(self, training_type: TrainingType, image: str) -> Schema:
+        pair = images.matching_name(image, self.name)
+        if pair is None or training_type == rlhf.RLHF:
+            return self.get_schema(training_type)
+        return pairs.schema(str(training_type), pair.file)
 
     def cross_checks(self, config: Config, keys: LaunchKeys, training_type: TrainingType) -> list[Problem]:
         resources = keys.resources
@@ -76,7 +79,9 @@ class TRLFramework(BaseTrainingFramework):
         if training_type == rlhf.RLHF:
             return [*found, *rlhf.cross_checks(config)]
         found += cross_checks(config, training_type, gpus=gpus, nodes=resources.nodes)
-        return found + (list(inference.checks(config, keys, gpus)) if training_type in ONLINE else [])
+        if training_type in ONLINE:
+            found += [*inference.checks(config, keys, gpus), *rewards.packages(config, keys.image)]
+        return found
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
         """One GPU unless the config trains on the processor; for each GPU 8 cores and 64 GiB, as on common nodes."""
@@ -138,25 +143,3 @@ class TRLFramework(BaseTrainingFramework):
             known = ", ".join(self.get_training_types())
             raise FrameworkError(f"TRL has no training type {training_type} here", f"There is {known}.")
         return str(training_type)
-
-
-@cache
-def _schema(training_type: str) -> Schema:
-    text = (shipped("schemas") / "trl.json").read_text("utf-8")
-    overlay = rules.OVERLAY_OF | online_rules.OVERLAY_OF | {"distillation": distillation.OVERLAY}
-    removed = rules.REMOVED_OF | online_rules.REMOVED_OF | {"distillation": distillation.REMOVED}
-    renamed = rules.RENAMED | online_rules.RENAMED_OF.get(training_type, {})
-    schema = read_schema(text, training_type, SUBJECT, rules.OVERLAY | overlay.get(training_type, {}))
-    own = {name: Key.read(name, spec, training_type) for name, spec in online_rules.OWN.get(training_type, {}).items()}
-    if own:
-        own[rewards.SERVICE] = rlhf.schema().keys[rewards.SERVICE]._replace(group=training_type)
-    return schema._replace(
-        keys={**schema.keys, **own, accelerate.KEY: Key.read(accelerate.KEY, accelerate.SPEC, "trainer")},
-        aliases=rules.ALIASES,
-        blocks=rules.BLOCKS,
-        renamed={old: rename for old, rename in renamed.items() if rename.new in schema.keys},
-        removed=rules.REMOVED | removed.get(training_type, {}),
-        refused=rules.ACCELERATE,
-        ignored=rules.IGNORED,
-        renamed_choices=rules.RENAMED_CHOICES if training_type == TrainingType.SFT else {},
-    )

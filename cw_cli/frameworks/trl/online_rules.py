@@ -37,7 +37,6 @@ _REMOVED = {
     "vllm_dtype": _SERVER,
     "vllm_enable_prefix_caching": _SERVER,
     "reward_processing_classes": PYTHON + "; the tokenizer beside each reward model is used",
-    "callbacks": PYTHON,
     "tools": PYTHON,
     "environment_factory": PYTHON,
     "rollout_func": PYTHON,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, looks_local
 from cw_cli.core.problems import KeyPath, Problem
@@ -102,6 +103,17 @@ def checks(config: Config) -> Problems:
         yield config.problem(("reward_weights",), message, remedy)
 
 
+def packages(config: Config, image: str | None) -> Problems:
+    """What the rewards need of the image, unless it is one of cw's own that has it."""
+    held = images.meant(image)
+    if held and all("math-verify" in item.packages for item in held):
+        return
+    for reward in named(config):
+        if "solution" in TRLS.get(reward.name, ()):
+            message = f"{reward.name} needs the package math-verify in the image"
+            yield config.problem(reward.place, message, "numeric_answer and boxed_answer need none", warning=True)
+
+
 def _check(config: Config, reward: Reward) -> Problems:
     place, name = reward.place, reward.name
     if place == (SERVED,):
@@ -115,9 +127,7 @@ def _check(config: Config, reward: Reward) -> Problems:
         remedy = f"write `- {name}`, with defaults for its arguments in the function"
         yield config.problem(place, f"{name} takes no settings; only rewards that ship with cw do", remedy)
     elif name in TRLS:
-        if "solution" in TRLS[name]:
-            message = f"{name} needs the package math-verify in the image"
-            yield config.problem(place, message, "numeric_answer and boxed_answer need none", warning=True)
+        return
     elif found := _FUNCTION.fullmatch(name):
         yield from _function(config, place, found[1], found[2])
     elif name.endswith(".py"):

@@ -39,7 +39,16 @@ RENAMED = {
     "group_by_length": Renamed("train_sampling_strategy", "with the value group_by_length", _by_length),
     "use_liger": Renamed("use_liger_kernel"),
     "push_to_hub_model_id": Renamed("hub_model_id"),
+    # As the alignment handbook and open-r1 call them.
+    "preprocessing_num_workers": Renamed("dataset_num_proc"),
+    "hub_model_revision": Renamed("hub_revision"),
 }
+
+NEWER = {
+    "activation_checkpointing": Renamed("gradient_checkpointing"),
+    "activation_checkpointing_kwargs": Renamed("gradient_checkpointing_kwargs"),
+}
+"""Keys of the newest pair of versions, and what they are called where they do not exist yet."""
 
 RENAMED_CHOICES: dict[str, dict[Any, Any]] = {
     "packing_strategy": {"bfd-requeue": "bfd_split", "ffd": "bfd"},
@@ -62,6 +71,7 @@ REMOVED = {
     "peft_config": PYTHON + "; write `use_peft: true` and the lora_ keys",
     "quantization_config": PYTHON + "; write `load_in_4bit: true` or `load_in_8bit: true`",
     "data_collator": PYTHON,
+    "callbacks": PYTHON,
     "train_dataset": PYTHON + "; write `dataset_name:` or `datasets:`",
     "eval_dataset": PYTHON + "; write `eval_strategy:` and `dataset_test_split:`",
     "use_liger_loss": "write `model_init_kwargs: {use_kernels: true}`",
@@ -168,6 +178,22 @@ ACCELERATE = {
     "max_restarts": "write `retries:`",
 }
 """Without `cpu`, which is a key of cw's own."""
+
+OTHER_SCRIPTS = {
+    "dataset_mixture": "write `datasets:`, a list of `path`, `name`, `split`, `columns` and `fraction`, and "
+    "`test_split_size:` beside it",
+    "dataset_mixer": "write `datasets:`, a list with the `path` and the `split` of each",
+    "dataset_splits": "write `dataset_train_split:` and `dataset_test_split:`, or `split` inside `datasets:`",
+    "dataset_configs": "write `dataset_config:` with one name, or `name` inside `datasets:`",
+    "dataset_prompt_column": "call the column `prompt` in the dataset",
+    "system_prompt": "write it into the dataset, as the first message of each conversation",
+    "chat_template": "for sft and reward write it into a Jinja file and name that as `chat_template_path:`; else save "
+    "it beside the model's tokenizer",
+    "wandb_project": "set WANDB_PROJECT under `env:`",
+    "wandb_entity": "set WANDB_ENTITY under `env:`",
+    "wandb_run_group": "set WANDB_RUN_GROUP under `env:`",
+}
+"""Keys of scripts that wrap TRL, such as those of the alignment handbook and of open-r1, whose recipes people copy."""
 
 ATTENTION = (
     "eager",

@@ -52,9 +52,9 @@ def _built(framework: BaseTrainingFramework) -> Iterator[Listed]:
     types = tuple(str(kind) for kind in kinds if TRAINER not in framework.template_images(kind))
     for number, image in enumerate(images.images(framework.name)):
         command = f"cw images build {framework.name}" + (f" --{image.variant}" if number else "")
-        subject = _subject(framework, kinds[0])
-        matches = not images.differing(image)
-        yield Listed(framework.name, image.tag, command, types, image.versions(), subject, matches)
+        schema = framework.schema_of_image(kinds[0], image.tag)
+        matches = images.matching(image) is not None
+        yield Listed(framework.name, image.tag, command, types, image.versions(), schema.subject, matches)
 
 
 def _defaults(framework: BaseTrainingFramework) -> Iterator[Listed]:
