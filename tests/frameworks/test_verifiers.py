@@ -278,3 +278,17 @@ def test_published_shapes_are_taken(text: str) -> None:
 )
 def test_shapes_of_earlier_versions_are_refused_with_what_to_write(text: str, says: str) -> None:
     assert only(text, "model=owner/model").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "package"),
+    [
+        (TASKS, "env.taskset.id", "textarena"),
+        ('[env.taskset]\nid = "harbor"\n', "env.taskset.id", "harbor"),
+        ('[env.taskset]\nid = "gsm8k"\n[env.agent.runtime]\ntype = "modal"\n', "env.agent.runtime.type", "modal"),
+    ],
+)
+def test_what_needs_a_package_that_cws_image_lacks_is_told(text: str, key: str, package: str) -> None:
+    told = f"{key} needs the package {package}, which localhost/cw-verifiers:0.4.0-cpu does not have"
+    assert any(told in item for item in said(f'image = "localhost/cw-verifiers:0.4.0-cpu"\n{BASE}{text}'))
+    assert not any("needs the package" in item for item in said(BASE + text))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cw_cli.core import images
-from cw_cli.workshop.images.pip_mounts import settings
+from cw_cli.workshop.images.pip_mounts import configured
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
@@ -20,7 +20,7 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 
 def places() -> list[str]:
     """Where torch's builds for processors are: what pip is configured with, or PyTorch's own index."""
-    found = {key.rpartition(".")[2]: value.split() for key, value in settings()}
+    found = {key.rpartition(".")[2]: value.split() for key, value in configured()}
     if links := found.get("find-links"):
         return [word for link in links for word in ("--find-links", link)]
     return ["--extra-index-url", CPU_BUILDS, "--index-strategy", "unsafe-best-match"]

@@ -64,7 +64,7 @@ class VerifiersFramework(BaseTrainingFramework):
         if training_type == TrainingType.GRPO:
             return list(prime_rl.cross_checks(config, keys))
         # What the rollouts run in; the model's server has an image of its own.
-        held = images.checks(config, keys.image, self.name, (), keys.resources.gpu or 0)
+        held = images.checks(config, keys.image, self.name, checks.needs(config), keys.resources.gpu or 0)
         return [*checks.cross_checks(config, keys), *held]
 
     def default_resources(self, config: Config, gpu: int | None) -> Resources:
