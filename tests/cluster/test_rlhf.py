@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from .clusters import ROOT
-from .conftest import QUICK, Run
+from .conftest import Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
 
-POD, SERVER = ({"containers": [{"name": name, **QUICK}]} for name in ("trainer", "reward"))
 CONFIG = f"""\
 model_name: {ROOT / "examples" / "quickstart" / "model"}
 reward_model: rewards.py:spaces
@@ -33,8 +32,7 @@ memory: 2Gi
 volumes: {{model-checkpoints: null}}
 env: {{OMP_NUM_THREADS: 1, HF_HUB_OFFLINE: 1}}
 reward_service: {{token: true}}
-pod: {POD}
-services: {{reward: {{gpu: 1, cpu: 200m, memory: 1Gi, pod: {SERVER}}}}}
+services: {{reward: {{gpu: 1, cpu: 200m, memory: 1Gi}}}}
 """
 REWARDS = "def spaces(prompts, completions):\n    return [text.count(' ') for text in completions]\n"
 

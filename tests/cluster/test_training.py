@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .clusters import ROOT, Cluster
-from .conftest import QUICK, Run
+from .conftest import Run
 from .volumes import MOUNT, Volume
 
 # The first test of a session builds the image, which takes minutes.
@@ -63,8 +63,7 @@ def launch(cw: Callable[..., Run], trl_image: str) -> Callable[..., str]:
     def run(folder: str, *flags: str, steps: int = 300) -> str:
         settings = [f"output_dir={folder}", f"max_steps={steps}", "save_steps=50", "env.OMP_NUM_THREADS=1"]
         sets = [word for setting in settings for word in ("--set", setting)]
-        pod = json.dumps({"containers": [{"name": "trainer", **QUICK}]})
-        small = ("--cpu", "500m", "--memory", "2Gi", "--image", trl_image, "--set", f"pod={pod}")
+        small = ("--cpu", "500m", "--memory", "2Gi", "--image", trl_image)
         done = cw("trl", "sft", str(QUICKSTART), *sets, *small, *flags, "-o", "name")
         assert done.code == 0, done.err
         return done.out.strip()
