@@ -25,7 +25,8 @@ from cw_cli.targets.kubernetes.kubeconfig import Access, read_access
 from cw_cli.targets.kubernetes.target import KubernetesTarget
 
 from .chaos import FOREVER, Chaos, Fault, chaos
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 # Two nodes and a file beside the config: a launch with every kind of object. No node has that many GPUs.
 CONFIG = """\

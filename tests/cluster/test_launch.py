@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import QUICK, Run
 
 Launch = Callable[..., str]
 RunOf = Callable[[str], dict[str, Any]]
@@ -34,7 +35,7 @@ def launch(cw: Callable[..., Run], tmp_path: Path) -> Launch:
     """Start a run and return its name; `script` is what its container does."""
 
     def start(*flags: str, script: str | None = None, env: dict[str, str] | None = None) -> str:
-        pod = {"pod": {"containers": [{"name": "trainer", "command": ["sh", "-c", script]}]}} if script else {}
+        pod = {"pod": {"containers": [{"name": "trainer", "command": ["sh", "-c", script], **QUICK}]}} if script else {}
         (tmp_path / "config.yaml").write_text(CONFIG + (json.dumps(pod)[1:-1] if pod else "") + "\n")
         done = cw("trl", "sft", "config.yaml", *flags, env=env)
         assert done.code == 0, done.err
@@ -189,7 +190,7 @@ def test_cancel_of_a_run_of_two_nodes_keeps_both_logs(
     cw: Callable[..., Run], kube: Callable[..., Any], tmp_path: Path
 ) -> None:
     script = "trap 'echo saving; exit 0' TERM; echo begun $JOB_COMPLETION_INDEX; sleep 300 & wait"
-    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script]}]})
+    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script], **QUICK}]})
     small = ("--gpu", "0", "--cpu", "5m", "--memory", "64Mi", "--image", "busybox:1.36", "--nodes", "2")
     (tmp_path / "two.yaml").write_text(
         "model_name: owner/model\ndataset_name: owner/data\nvolumes: {model-checkpoints: null}\n"

@@ -14,7 +14,8 @@ import yaml
 
 from cw_cli.targets.kubernetes.rights import CLUSTER_RIGHTS, RIGHTS
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 DOCS = Path(__file__).parents[2] / "docs" / "platform.md"
 CONFIG = """\

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Run
+from .conftest import QUICK, Run
 
 CONFIG = """
 model_name_or_path: Qwen/Qwen3-0.6B
@@ -42,7 +42,7 @@ def start(cw: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
 
 def words(script: str, *flags: str, **pod: Any) -> tuple[str, ...]:
     """The command that launches a run with this script for a trainer."""
-    patch = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script]}], **pod})
+    patch = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script], **QUICK}], **pod})
     return ("trl", "sft", "sft.yaml", *SMALL, "--set", f"pod={patch}", *flags)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, Cluster, Run
+from .clusters import ROOT, Cluster
+from .conftest import Run
 
 CONFIGS = sorted([*(ROOT / "examples").glob("*/*.yaml"), *(ROOT / "tests" / "golden" / "configs").glob("*.yaml")])
 SHELL = "busybox:1.36"

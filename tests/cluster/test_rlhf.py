@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Run
+from .clusters import ROOT
+from .conftest import Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)

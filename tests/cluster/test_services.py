@@ -22,7 +22,8 @@ from cw_cli.core.resources import Resources
 from cw_cli.core.status import State
 from cw_cli.targets.kubernetes.target import KubernetesTarget
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import QUICK, Run
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
@@ -110,7 +111,11 @@ class Services:
 
     def plan(self, script: str, *overrides: str, **launch: Any) -> Plan:
         framework = Lab(self.folder, self.image, script)
-        typed = [Override(*item.split("=", 1), item) for item in overrides]
+        quick = [
+            f"{pod}={json.dumps({'containers': [{'name': name, **QUICK}]})}"
+            for pod, name in (("pod", "trainer"), ("services.scorer.pod", "scorer"))
+        ]
+        typed = [Override(*item.split("=", 1), item) for item in (*quick, *overrides)]
         config = check_config(framework, TrainingType.GRPO, parse_config("a: 1\n", "lab.yaml"), typed)
         return make_plan(config, Launch("kubernetes", "tester", namespace=self.namespace, **launch))
 
@@ -161,12 +166,12 @@ ASK = """python3 -c 'import os, urllib.request as r; print(r.urlopen(os.environ[
 
 
 def test_services_end_with_their_trainer_however_it_ends(services: Services, cw: Callable[..., Run]) -> None:
-    good = services.launch(f"{ASK}; sleep 8", name="good")
+    good = services.launch(f"{ASK}; sleep 3", name="good")
     evicted = services.launch("sleep 1000", name="evicted")
     bad = [
-        services.launch("sleep 5; exit 1", name="fails"),
+        services.launch("sleep 2; exit 1", name="fails"),
         services.launch("kill -9 $$", name="killed"),
-        services.launch("sleep 100", "timeout=25s", name="late"),
+        services.launch("sleep 100", "timeout=15s", name="late"),
     ]
     services.until(lambda: services.state(evicted) is State.RUNNING, 60)
     assert [role.role for role in services.target.status(evicted).roles] == ["trainer", "scorer"]

@@ -11,35 +11,14 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Cluster, Run
+from .clusters import ROOT, Cluster
+from .conftest import Run
+from .volumes import MOUNT, Volume
 
 # The first test of a session builds the image, which takes minutes.
 pytestmark = pytest.mark.timeout(1800)
 
 QUICKSTART = ROOT / "examples" / "quickstart" / "sft.yaml"
-CLAIM = """
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: model-checkpoints}
-spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
-"""
-MOUNT = "/model-checkpoints"
-READER = """
-apiVersion: v1
-kind: Pod
-metadata: {name: reader}
-spec:
-  terminationGracePeriodSeconds: 0
-  securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
-  containers:
-    - name: reader
-      image: busybox:1.36
-      command: [sleep, "3600"]
-      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-      volumeMounts: [{name: models, mountPath: /model-checkpoints}]
-  volumes:
-    - {name: models, persistentVolumeClaim: {claimName: model-checkpoints}}
-"""
 # Sees the node's processes.
 KILLER = """
 apiVersion: v1
@@ -61,35 +40,6 @@ for process in /proc/[0-9]*; do
 done 2>/dev/null
 [ "$killed" ]
 """
-
-
-class Volume:
-    """The claim that runs write to, seen from a pod of its own."""
-
-    def __init__(self, kube: Callable[..., Any]) -> None:
-        self.kube = kube
-
-    def says(self, *command: str) -> str:
-        return str(self.kube("exec", "reader", "--", *command))
-
-    def rows(self, folder: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.says("cat", f"{MOUNT}/{folder}/metrics.jsonl").splitlines()]
-
-    def weights(self, folder: str) -> str:
-        return self.says("sha256sum", f"{MOUNT}/{folder}/model.safetensors").split()[0]
-
-    def wait_for(self, path: str) -> None:
-        self.says("sh", "-c", f"until [ -e {MOUNT}/{path} ]; do sleep 0.2; done")
-
-
-@pytest.fixture
-def volume(cluster: Cluster, namespace: str, kube: Callable[..., Any]) -> Volume:
-    """A claim in a namespace that enforces `restricted` Pod Security."""
-    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kube("apply", "-f", "-", stdin=CLAIM)
-    kube("apply", "-f", "-", stdin=READER)
-    kube("wait", "--for=condition=Ready", "pod/reader", "--timeout=60s")
-    return Volume(kube)
 
 
 @pytest.fixture

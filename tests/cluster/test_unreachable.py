@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 SECONDS = 5.0
 """A user waits no longer than this to hear that a cluster is not there."""

@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import Run
 
 Cw = Callable[..., Run]
 Kube = Callable[..., Any]
@@ -40,6 +41,7 @@ pod:
   terminationGracePeriodSeconds: 1
   containers:
     - name: trainer
+      resources: {limits: {cpu: 2}}
       command:
         - sh
         - -c

@@ -22,7 +22,8 @@ from cw_cli.core.shipped import shipped
 from cw_cli.targets.kubernetes.kubeconfig import read_access
 
 from .chaos import Chaos, Fault, chaos
-from .conftest import ROOT, Cluster, Run
+from .clusters import ROOT, Cluster
+from .conftest import QUICK, Run
 
 CONFIG = """\
 model_name: owner/model
@@ -78,7 +79,7 @@ def proxy(cluster: Cluster) -> Iterator[tuple[str, list[str]]]:
 @pytest.fixture
 def run(cw: Callable[..., Run], tmp_path: Path) -> str:
     """A run that goes on for a while."""
-    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", "echo begun; sleep 300"]}]})
+    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", "echo begun; sleep 300"], **QUICK}]})
     (tmp_path / "config.yaml").write_text(CONFIG)
     done = cw("trl", "sft", "config.yaml", "--set", f"pod={pod}")
     assert done.code == 0, done.err
@@ -196,8 +197,8 @@ def line(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> I
 def test_a_followed_log_over_a_line_that_breaks_is_whole(
     cw: Callable[..., Run], line: Chaos, namespace: str, tmp_path: Path, what: int | str
 ) -> None:
-    script = f"i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i+1)); [ $((i % 400)) = 0 ] && sleep 1; done"
-    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script]}]})
+    script = f"i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i+1)); [ $((i % 400)) = 0 ] && sleep 0.3; done"
+    pod = json.dumps({"containers": [{"name": "trainer", "command": ["sh", "-c", script], **QUICK}]})
     (tmp_path / "config.yaml").write_text(CONFIG)
     run = cw("trl", "sft", "config.yaml", "--set", f"pod={pod}").out.strip()
     assert cw("wait", run, "--for", "running", "--timeout", "60s").code == 0

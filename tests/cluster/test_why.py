@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster, Run
+from .clusters import Cluster
+from .conftest import QUICK, Run
 
 pytestmark = pytest.mark.xdist_group("why")
 
@@ -77,7 +78,7 @@ class Lab:
 
     def start(self, case: str, script: str = LONG, *flags: str, where: str = "main", **pod: Any) -> None:
         """Launch a run whose trainer is a shell script, beside what else goes on; `pod` patches it."""
-        container = {"name": "trainer", "command": ["sh", "-c", script], **pod.pop("container", {})}
+        container = {"name": "trainer", "command": ["sh", "-c", script], **QUICK, **pod.pop("container", {})}
         patch = json.dumps({"containers": [container], **pod})
 
         def launch() -> str:
@@ -186,7 +187,12 @@ def _refusals(lab: Lab) -> None:
 def _wait_until_refused(lab: Lab, where: str) -> None:
     """A policy is in force some time after it has been made."""
     container = {"name": "any", "image": "any"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": {"containers": [container]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "any", "labels": {"a": "b"}},
+        "spec": {"containers": [container]},
+    }
     limit = time.monotonic() + PATIENCE
     while True:
         try:

@@ -281,3 +281,17 @@ def test_what_has_moved_is_one_thing_with_its_new_place() -> None:
         assert values["select"] == {"limit": 9}
         assert values["env"] == {"agent": {"max_turns": 3}, "taskset": {"id": "textarena", "game": "Wordle"}}
         assert "num_tasks" not in values
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "package"),
+    [
+        (TASKS, "env.taskset.id", "textarena"),
+        ('[env.taskset]\nid = "harbor"\n', "env.taskset.id", "harbor"),
+        ('[env.taskset]\nid = "gsm8k"\n[env.agent.runtime]\ntype = "modal"\n', "env.agent.runtime.type", "modal"),
+    ],
+)
+def test_what_needs_a_package_that_cws_image_lacks_is_told(text: str, key: str, package: str) -> None:
+    told = f"{key} needs the package {package}, which localhost/cw-verifiers:0.4.0-cpu does not have"
+    assert any(told in item for item in said(f'image = "localhost/cw-verifiers:0.4.0-cpu"\n{BASE}{text}'))
+    assert not any("needs the package" in item for item in said(BASE + text))

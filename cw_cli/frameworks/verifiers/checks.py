@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from cw_cli.core.config import Config
+from cw_cli.core.images import Need
 from cw_cli.core.key import Key
 from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.paths import local_path
@@ -17,6 +18,23 @@ from cw_cli.frameworks.verifiers.programs import given, secret
 Problems = Iterator[Problem]
 
 OLD_ENV = {"args": "write its keys in the block `env.taskset`", "harness": "write it in `env.agent.harness`"}
+
+
+EXTRAS = {
+    ("env", "taskset", "id"): {"harbor": "harbor", "openenv": "openenv", "textarena": "textarena"},
+    ("env", "*", "runtime", "type"): {"e2b": "e2b", "modal": "modal"},
+}
+"""What ships with verifiers and needs a package of one of its extras."""
+
+
+def needs(config: Config) -> Iterator[Need]:
+    """Packages that an image of cw's own may not have."""
+    for key, packages in EXTRAS.items():
+        for role in config.get("env") or {} if "*" in key else ("",):
+            path = tuple(role if part == "*" else part for part in key)
+            name = config.get(*path)
+            if isinstance(name, str) and name in packages:
+                yield path, (packages[name],)
 
 
 def cross_checks(config: Config, keys: LaunchKeys) -> Problems:

@@ -62,7 +62,7 @@ class VerifiersFramework(BuiltInFramework):
         if training_type == TrainingType.GRPO:
             return list(prime_rl.cross_checks(config, keys))
         # What the rollouts run in; the model's server has an image of its own.
-        held = images.checks(config, keys.image, self.name, (), keys.resources.gpu or 0)
+        held = images.checks(config, keys.image, self.name, checks.needs(config), keys.resources.gpu or 0)
         return [*checks.cross_checks(config, keys), *held]
 
     def target_checks(self, config: Config, training_type: TrainingType, target: str) -> list[Problem]:

@@ -18,7 +18,7 @@ def pip_mounts(written: Path) -> list[str]:
     """Flags of a builder that mount pip's configuration, written to `written`, and the folders and files that it
     names."""
     settings, mounts = configparser.RawConfigParser(), {written: "/etc/pip.conf"}
-    for key, value in _settings():
+    for key, value in configured():
         section, _, name = key.rpartition(".")
         section = "global" if section == ":env:" else section
         if not settings.has_section(section):
@@ -29,7 +29,7 @@ def pip_mounts(written: Path) -> list[str]:
     return [flag for here, there in mounts.items() for flag in ("--volume", f"{here}:{there}:ro")]
 
 
-def _settings() -> Iterator[tuple[str, str]]:
+def configured() -> Iterator[tuple[str, str]]:
     """What `pip config list` says, variables last: they have the last word for pip too. Nothing where there is no
     pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
