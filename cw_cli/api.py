@@ -31,10 +31,14 @@ ANYWHERE = Where()
 
 def find_framework(name: str, training_type: str) -> tuple[BaseTrainingFramework, TrainingType]:
     """The framework and its training type; raises `FrameworkError` or `UsageError` with what there is."""
+    from cw_cli.core.spelling import nearest
+
     framework = FrameworkRegistry().get(name)
     known = {str(item): item for item in framework.get_training_types()}
     if training_type not in known:
-        raise UsageError(f"{name} has no training type {training_type}", f"There is {', '.join(known)}.")
+        near = nearest(training_type, known)
+        hint = framework.elsewhere.get(training_type) or (f"Did you mean {near}?" if near else "")
+        raise UsageError(f"{name} has no training type {training_type}", hint or f"There is {', '.join(known)}.")
     return framework, known[training_type]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
+
+from cw_cli.core.exceptions import UsageError
 
 # Help needs no YAML.
 if TYPE_CHECKING:
@@ -64,6 +66,40 @@ def schema_of(framework: str, training_type: str) -> Schema | None:
     found, kind = find_framework(framework, training_type)
     schema: Schema | None = found.get_schema(kind)
     return schema
+
+
+def kind_of(words: Sequence[str]) -> tuple[str, str]:
+    """Framework and training type that stand before a config, or those that it looks like when it comes alone.
+
+    Raises `UsageError` for other words, and `ConfigError` for a file that cannot be read.
+    """
+    from pathlib import Path
+
+    if len(words) == 3:
+        return words[0], words[1]
+    if len(words) != 1:
+        raise UsageError(f"{' '.join(words)} is not a config", "Write trl sft config.yaml, or config.yaml alone.")
+    # The list of verbs and `--help` need no YAML.
+    from cw_cli.core.guess import likely_kind
+
+    return likely_kind(Path(words[0]))
+
+
+def schema_in(words: Sequence[str], verb: str) -> Schema | None:
+    """The keys of the framework that is named among all that was typed, or that a config among it looks like."""
+    import itertools
+    from pathlib import Path
+
+    from cw_cli.core.registry import FrameworkRegistry
+
+    known = FrameworkRegistry().names()
+    named = [pair for pair in itertools.pairwise(words) if pair[0] in known]
+    files = [word for word in words if Path(word).is_file()]
+    if not named and not files:
+        raise UsageError(
+            "a key of a config is set, and no config is named", f"Write cw {verb} config.yaml --key value."
+        )
+    return schema_of(*(named[0] if named else kind_of(files[:1])))
 
 
 class _Splitter:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cw_cli.cli.arguments import OverridingCommand, schema_of
+from cw_cli.cli.arguments import OverridingCommand, kind_of, schema_in
 from cw_cli.cli.errors import show_problem
 from cw_cli.cli.launch import typed_overrides
 from cw_cli.cli.options import Context, Local, Namespace, Output, Overrides
-from cw_cli.core.exceptions import ConfigError, UsageError
-from cw_cli.core.registry import FrameworkRegistry
+from cw_cli.core.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from cw_cli.core.overrides import Override
@@ -29,15 +27,7 @@ class COMMAND_CLASS(OverridingCommand):  # noqa: N801 - the name under which a v
     """An examination; the keys are those of the framework that its words name."""
 
     def schema(self, ctx: Any) -> Schema | None:
-        words = ctx.meta.get("words", ())
-        known = FrameworkRegistry().names()
-        named = [pair for pair in itertools.pairwise(words) if pair[0] in known]
-        files = [word for word in words if Path(word).is_file()]
-        if not named and not files:
-            raise UsageError(
-                "a key of a config is set, and no config is named", "Write cw doctor config.yaml --key value."
-            )
-        return schema_of(*(named[0] if named else _likely(files[0])))
+        return schema_in(ctx.meta.get("words", ()), "doctor")
 
 
 def command(
@@ -59,9 +49,7 @@ def command(
     from cw_cli.cli import report
 
     given = words or []
-    if len(given) not in (0, 1, 3):
-        raise UsageError(f"{' '.join(given)} is not a config", "Write cw doctor, or cw doctor trl sft config.yaml.")
-    kind = (given[0], given[1]) if given[1:] else _likely(given[0]) if given else None
+    kind = kind_of(given) if given else None
     plan, invalid = (
         _plan(ctx, kind, Path(given[-1]), typed_overrides(ctx, set_), local, namespace) if kind else (None, None)
     )
@@ -102,13 +90,6 @@ def _plan(
         return plan, None
     except ConfigError as error:
         return None, error
-
-
-def _likely(config: str) -> tuple[str, str]:
-    # The list of verbs and `--help` need no YAML.
-    from cw_cli.core.guess import likely_kind
-
-    return likely_kind(Path(config))
 
 
 def _taken_for(kind: tuple[str, str] | None, given: list[str]) -> Iterator[Finding]:

@@ -49,11 +49,28 @@ class LaunchCommand(OverridingCommand):
             formatter.write_dl([("--KEY VALUE", f"Override it, as in --learning_rate 1e-5. Keys: cw schema {words}")])
 
 
+class FrameworkGroup(TyperGroup):
+    """The training types of a framework."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            from cw_cli.api import find_framework
+
+            find_framework(ctx.info_name, args[0])  # raises what the framework says of it
+        return super().resolve_command(ctx, args)
+
+
 def framework_group(entry: Entry) -> TyperGroup:
     """The command group of a framework, with one command for each training type."""
     from cw_cli.cli.main import SETTINGS
 
-    group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, add_completion=False)
+    group = typer.Typer(
+        cls=FrameworkGroup,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings=SETTINGS,
+        add_completion=False,
+    )
     group.callback(help=entry.help)(lambda: None)
     for training_type in entry.types or ():
         text = f"Check CONFIG for {entry.name} {training_type}, start the run and follow it."

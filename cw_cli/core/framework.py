@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cw_cli.core.resources import Resources
@@ -59,6 +60,9 @@ class BaseTrainingFramework(ABC):
 
     title: str = ""
     """How messages speak of it, as in `the plugin my-trainer 1.0.0`; cw sets it."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Training types that people look for here and that it does not have: a sentence for each, with what to do."""
 
     def __init__(self, name: str, kubeconfig_dir: Path) -> None:
         self.name = name

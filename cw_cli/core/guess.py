@@ -23,9 +23,22 @@ def likely_kind(config: Path) -> tuple[str, str]:
     registry = FrameworkRegistry()
     own = launch_schema()
 
-    def misfit(kind: tuple[str, str]) -> tuple[int, bool]:
+    def misfit(kind: tuple[str, str]) -> tuple[int, int]:
         schema: Schema | None = registry.get(kind[0]).get_schema(TrainingType(kind[1]))
-        unknown = 0 if schema is None else sum(not schema.knows(name) and not own.knows(name) for name in names)
-        return unknown, kind[1] not in words
+        theirs = [name for name in names if not own.knows(name)]
+        return sum(_strange(schema, name) for name in theirs) if schema else 0, -_said(kind[1], words)
 
     return min(((name, kind) for name, entry in BUILT_IN.items() for kind in entry.types), key=misfit)
+
+
+def _said(training_type: str, words: set[str]) -> int:
+    """How many words of a file's name say this type: 0 unless all of its own are there."""
+    own = set(training_type.split("_"))
+    return len(own) if own <= words else 0
+
+
+def _strange(schema: Schema, name: str) -> int:
+    """0 for a key that is taken, 1 for one that is refused with its reason, 2 for one that nobody has heard of."""
+    if name in schema.blocks or schema.key(name) is not None:
+        return 0
+    return 1 if schema.knows(name) else 2

@@ -71,6 +71,34 @@ def test_the_first_example_validates_with_one_warning(cw: User, seed: Path) -> N
     ]
 
 
+def test_a_config_that_comes_alone_is_taken_for_what_it_looks_like(cw: User, seed: Path) -> None:
+    said = cw("validate", seed.name, "--learning_rate", "1e-5")
+    assert said.code == 0, said.err
+    assert said.err.startswith(f"taken: {seed.name} for one of `cw trl sft`")
+    assert "learning_rat is not a key of TRL" in cw("validate", seed.name, "--learning_rat", "1").err
+    assert cw("validate", "nowhere.yaml").err.startswith("error: nowhere.yaml does not exist\n")
+    assert "Write trl sft config.yaml, or config.yaml alone." in cw("validate", "trl", seed.name).err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("trl", "ppo"), "TRL removed PPO in 1.13. cw has a PPO of its own: cw trl rlhf CONFIG."),
+        (("trl", "orpo"), "cw axolotl orpo CONFIG"),
+        (("axolotl", "ppo"), "cw trl rlhf"),
+        (("verifiers", "rl"), "cw verifiers grpo CONFIG"),
+        (("trl", "sfft"), "Did you mean sft?"),
+        (("trl", "nothing"), "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
+    ],
+)
+def test_a_training_type_that_is_not_there_says_where_to_look(cw: User, words: tuple[str, str], hint: str) -> None:
+    for verb in ((), ("validate",)):
+        said = cw(*verb, *words, "config.yaml")
+        assert said.code == 2
+        assert said.err.startswith(f"error: {words[0]} has no training type {words[1]}\nhint: ")
+        assert hint in said.err
+
+
 def test_a_config_is_checked_against_what_the_chosen_image_holds(cw: User) -> None:
     text = "model_name: owner/model\ndataset_name: owner/data\nactivation_checkpointing: true\n"
     (cw.home / "config.yaml").write_text(text)

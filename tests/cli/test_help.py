@@ -49,7 +49,7 @@ def test_a_key_inside_a_block_is_explained(cw: User) -> None:
         (["schema", "tlr", "sft"], "There is trl"),
         (["schema", "trll", "sft"], "Did you mean trl?"),
         (["schema", "trl", "sfd"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
-        (["init", "trl", "orpo"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
+        (["init", "trl", "mpo"], "There is sft, dpo, kto, reward, distillation, grpo, rloo, rlhf."),
         (["schema", "trl", "sft", "learnig_rate"], "did you mean learning_rate?"),
         (["schema", "trl", "sft", "adafactor"], "optim: adafactor"),
         (["schema", "axolotl", "grpo", "trl.reward_fns"], "Did you mean reward_funcs?"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import FrameworkError
@@ -31,6 +31,10 @@ EXAMPLES = {"ipo": "dpo", "simpo": "dpo", "gdpo": "grpo", "preprocess": "sft"}
 
 class AxolotlFramework(BuiltInFramework):
     """Axolotl with its YAML."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "ppo": "Axolotl left PPO when TRL did. Learn from rewards with cw axolotl grpo, or with cw trl rlhf."
+    }
 
     def __init__(self, kubeconfig_dir: Path) -> None:
         super().__init__("axolotl", kubeconfig_dir)
@@ -108,8 +112,5 @@ class AxolotlFramework(BuiltInFramework):
 
     def _known(self, training_type: TrainingType) -> str:
         if training_type not in kinds.TYPES:
-            hint = f"There is {', '.join(kinds.TYPES)}."
-            if training_type == "ppo":
-                hint = "Axolotl left PPO when TRL did. Learn from rewards with cw axolotl grpo, or with cw trl rlhf."
-            raise FrameworkError(f"Axolotl has no training type {training_type}", hint)
+            raise FrameworkError(f"Axolotl has no training type {training_type}", f"There is {', '.join(kinds.TYPES)}.")
         return str(training_type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cw_cli.core import images
 from cw_cli.core.config import Config
@@ -32,6 +32,13 @@ WRITING = (*ONLINE, distillation.DISTILLATION)
 
 class TRLFramework(BuiltInFramework):
     """TRL with its flat YAML, or with `model_name` and a `trainer_args:` block."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "ppo": "TRL removed PPO in 1.13. cw has a PPO of its own: cw trl rlhf CONFIG.",
+        "orpo": "In TRL it is an experiment without a command. Axolotl trains it: cw axolotl orpo CONFIG.",
+        **dict.fromkeys(("simpo", "cpo"), "TRL has no command for it. Axolotl trains SimPO: cw axolotl simpo CONFIG."),
+        "gkd": "cw trl distillation CONFIG distills on the student's own completions.",
+    }
 
     def __init__(self, kubeconfig_dir: Path) -> None:
         super().__init__("trl", kubeconfig_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cw_cli.core import images
 from cw_cli.core.config import Config
@@ -21,6 +21,8 @@ from cw_cli.frameworks.verifiers import checks, evals, prime_rl, programs
 
 class VerifiersFramework(BuiltInFramework):
     """Verifiers' or prime-rl's own TOML, or the same keys as YAML."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"rl": "Reinforcement learning with prime-rl is cw verifiers grpo CONFIG."}
 
     def __init__(self, kubeconfig_dir: Path) -> None:
         super().__init__("verifiers", kubeconfig_dir)
