@@ -47,4 +47,5 @@ class Volume:
         return self.says("sha256sum", f"{MOUNT}/{folder}/model.safetensors").split()[0]
 
     def wait_for(self, path: str) -> None:
-        self.says("sh", "-c", f"until [ -e {MOUNT}/{path} ]; do sleep 0.2; done")
+        """Until there is such a file; `*` stands for any name, because older checkpoints go."""
+        self.says("timeout", "300", "sh", "-c", f"until ls {MOUNT}/{path} >/dev/null 2>&1; do sleep 0.2; done")

@@ -24,9 +24,7 @@ def test_events() -> None:
     assert parse_line(told(event="checkpoint", path="/a", step=3)) == CheckpointSaved("/a", 3)
     assert parse_line(told(event="preempted", path="/a", step=3)) == Preempted("/a", 3)
     assert parse_line(told(event="failed", error="no data")) == Broken("no data")
-    assert parse_line(told(step=1, loss=2, grad_norm=1.5, epoch=0.5)) == StepTaken(
-        1, loss=2.0, grad_norm=1.5, epoch=0.5
-    )
+    assert parse_line(told(step=1, loss=2, grad_norm=1.5, epoch=0.5)) == StepTaken(1, loss=2.0, epoch=0.5)
     assert parse_line("\r 10%|█ | 3/30" + told(step=3)) == StepTaken(3)
     assert parse_line("an ordinary line") is None
     assert parse_line(told(event="something new")) is None
