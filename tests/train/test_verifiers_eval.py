@@ -82,11 +82,11 @@ def evaluation(tmp_path: Path, model: Model) -> Any:
         } | changes
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        environment = {"CW_RUN": name, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {"CW_RUN": name, "HOME": str(tmp_path)}
         command = ["-m", "cw_train", "verifiers_eval", "--config", str(path)]
         output = tmp_path / "results" / "run-1"
         output.parent.mkdir(exist_ok=True)
-        return home.run(command, output, environment=environment, stop=stop, with_signal=signal.SIGTERM)
+        return home.run(command, output, environment=environment, stop=stop, with_signal=signal.SIGTERM, cold=True)
 
     return evaluate
 
