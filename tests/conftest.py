@@ -12,17 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TAKES_GPUS = tuple(f"test_{name}.py" for name in ("services", "training", "rlhf", "verifiers", "plugins"))
-"""Modules of tests/cluster whose runs would wait for each other's GPUs, or for names while another stops them."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the test node's GPUs, and begins with them, because those tests take longest and mostly wait; a
-    module is never shared between workers."""
-    for item in items:
-        gpus = item.path.parent.name == "cluster" and item.path.name in TAKES_GPUS
-        item.add_marker(pytest.mark.xdist_group("gpus" if gpus else str(item.path.relative_to(ROOT))))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("gpus",))
 
 
 def pytest_configure() -> None:
