@@ -8,10 +8,31 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
+TAKES_GPUS = tuple(f"tests/cluster/test_{name}.py" for name in ("services", "training", "rlhf", "verifiers", "plugins"))
+"""Modules whose runs would wait for each other's GPUs, or for names while another stops them."""
+
+
+class ByModule(LoadScopeScheduling):
+    """A module stays in one worker. One worker has the GPUs of the test node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "the node's GPUs" if module in TAKES_GPUS else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that take longest, and mostly wait, come first."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in TAKES_GPUS)
 
 
 def pytest_configure() -> None:
