@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cw_cli.core import images
+from cw_cli.core import images, imports
 from cw_cli.core.config import Config
 from cw_cli.core.exceptions import ConfigError
 from cw_cli.core.framework import BaseTrainingFramework, TrainingType
@@ -99,6 +99,7 @@ def _framework_checks(
     problems = [
         *framework.cross_checks(clean, keys, training_type),
         *framework.target_checks(clean, training_type, target),
+        *imports.checks(clean, framework.file_keys(clean, training_type), keys.image, target),
     ]
     if errors(found):
         # Keys that are wrong already were left out: what is only missing now is not a mistake of its own.

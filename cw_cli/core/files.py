@@ -99,6 +99,12 @@ def in_place(config: Config, keys: Sequence[KeyPath]) -> Config:
     return config
 
 
+def named(config: Config, keys: Sequence[KeyPath]) -> list[Path]:
+    """The files and folders on this machine that the config names, each once."""
+    names = (_function(value)[0] for _, value in _values(config, keys))
+    return list(dict.fromkeys(path for name in names if (path := local_path(name, config.folder)) is not None))
+
+
 def travelling(
     config: Config, keys: Sequence[KeyPath], mounts: Iterable[str]
 ) -> tuple[Config, Travellers, list[Problem]]:

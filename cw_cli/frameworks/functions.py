@@ -1,4 +1,4 @@
-"""A reward function as its source says it: read, never run, because a check must not do what a file of the user's does.
+"""A reward function as its source says it.
 
 TRL calls a reward function by names only: with those of `GIVEN`, and with every column of the data but the prompt.
 """
@@ -6,76 +6,17 @@ TRL calls a reward function by names only: with those of `GIVEN`, and with every
 from __future__ import annotations
 
 import ast
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from cw_cli.core.problems import NOTHING, Origin, Problem
+from cw_cli.core.problems import Origin, Problem
+from cw_cli.core.python_source import Definition, Source
 from cw_cli.core.spelling import nearest
 
 SERVED = ("prompts", "completions")
 """What a service gives to a function."""
 GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 """What TRL gives, beside the columns of the data."""
-MAX_BYTES = 1024 * 1024
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-class Source(NamedTuple):
-    """The top level of a Python file: its functions, the other names that it makes, and why it cannot be read."""
-
-    path: Path
-    lines: tuple[str, ...] = ()
-    functions: Mapping[str, Definition] = NOTHING
-    names: frozenset[str] = frozenset()
-    tree: ast.Module | None = None
-    problem: Problem | None = None
-
-    def origin(self, line: int, column: int = 0) -> Origin:
-        """`line` counts from 1, `column` from 0, as Python's syntax trees do."""
-        text = self.lines[line - 1] if 0 < line <= len(self.lines) else None
-        return Origin(str(self.path), line, column + 1, text)
-
-
-def read(path: Path) -> Source:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES).decode("utf-8-sig")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Python thinks of the user's backslashes belongs to the run
-            tree = ast.parse(text)
-    except OSError as error:
-        return _broken(path, f"{path} cannot be read: {error.strerror or error}", "check the file")
-    except UnicodeDecodeError:
-        return _broken(path, f"{path} is not UTF-8 text", "save it as UTF-8")
-    except SyntaxError as error:
-        line = error.text.rstrip("\n") if error.text else None
-        return _broken(path, f"this is not Python: {error.msg}", "correct the line", error.lineno, error.offset, line)
-    except (RecursionError, ValueError, MemoryError):
-        return _broken(path, f"{path} cannot be read as Python", "check the file")
-    functions = {item.name: item for item in tree.body if isinstance(item, Definition)}
-    return Source(path, tuple(text.splitlines()), functions, frozenset(_names(tree)), tree)
-
-
-def _broken(path: Path, message: str, remedy: str, *place: Any) -> Source:
-    return Source(path, problem=Problem(message, remedy, Origin(str(path), *place)))
-
-
-def _names(tree: ast.Module) -> Iterator[str]:
-    """What a file binds at its top level other than by `def`, in branches too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.alias):
-            yield (node.asname or node.name).partition(".")[0]
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-    for item in tree.body:
-        if isinstance(item, ast.ClassDef):
-            yield item.name
-        elif not isinstance(item, Definition):
-            yield from (node.name for node in ast.walk(item) if isinstance(node, Definition))
 
 
 def uncallable(source: Source, name: str, given: Sequence[str] = GIVEN) -> Iterator[Problem]:
@@ -131,23 +72,3 @@ def settings(function: Definition) -> dict[str, Any]:
     """The arguments after `*` with their defaults, which are literals."""
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     return {item.arg: ast.literal_eval(default) if default else None for item, default in pairs}
-
-
-def left_behind(source: Source) -> Iterator[Problem]:
-    """Imports of files that lie beside this one: it travels alone."""
-    for node in ast.walk(source.tree) if source.tree else ():
-        names = [item.name for item in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""] if not node.level else [""]
-        for name in names:
-            top = name.partition(".")[0]
-            beside = [source.path.parent / f"{top}.py", source.path.parent / top / "__init__.py"]
-            if top and (top in sys.stdlib_module_names or not any(path.is_file() for path in beside)):
-                continue
-            assert isinstance(node, ast.Import | ast.ImportFrom)
-            message = (
-                f"{source.path.name} imports {top or 'a file'} from beside it, and only {source.path.name} is there"
-            )
-            yield Problem(
-                message, "put all of it into one file, or into the image", source.origin(node.lineno, node.col_offset)
-            )

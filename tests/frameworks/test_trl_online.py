@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cw_cli.core import imports
 from cw_cli.core.config import parse_config
 from cw_cli.core.files import in_place, travelling
 from cw_cli.core.framework import TrainingType
@@ -68,7 +69,9 @@ def problems(
     }
     config = parse_config(yaml.safe_dump(values, sort_keys=False), str(folder / "config.yaml"))
     keys, _ = read_keys(config.part(launch_schema().keys))
-    return FRAMEWORK.cross_checks(config, keys, TrainingType(kind))
+    named = FRAMEWORK.file_keys(config, TrainingType(kind))
+    travelling = imports.checks(config, named, keys.image, "kubernetes")
+    return [*FRAMEWORK.cross_checks(config, keys, TrainingType(kind)), *travelling]
 
 
 def write(folder: Path, *rows: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.python_source import read
 from cw_cli.frameworks import functions
 from cw_cli.frameworks.axolotl.keys import foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import ONLINE
@@ -106,7 +107,7 @@ def code(config: Config, place: KeyPath, value: str, arguments: int = 0) -> Prob
 
 
 def _function(config: Config, place: KeyPath, path: Path, name: str, arguments: int) -> Problems:
-    source = functions.read(path)
+    source = read(path)
     if source.problem:
         yield source.problem
         return

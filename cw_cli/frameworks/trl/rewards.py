@@ -12,6 +12,7 @@ from cw_cli.core import images
 from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
+from cw_cli.core.python_source import Definition, Source, read
 from cw_cli.core.shipped import shipped
 from cw_cli.core.spelling import meant, nearest
 from cw_cli.frameworks import functions
@@ -43,9 +44,9 @@ class Reward(NamedTuple):
 
 
 @cache
-def ours() -> Mapping[str, functions.Definition]:
+def ours() -> Mapping[str, Definition]:
     """The rewards that travel with every run, as their source says them."""
-    found = functions.read(shipped("containers") / "cw_train" / "rewards.py").functions
+    found = read(shipped("containers") / "cw_train" / "rewards.py").functions
     return {name: item for name, item in found.items() if item.args.kwarg and not name.startswith("_")}
 
 
@@ -131,7 +132,7 @@ def _check(config: Config, reward: Reward) -> Problems:
         yield from _function(config, place, found[1], found[2])
     elif name.endswith(".py"):
         path = local_path(name, config.folder)
-        there = [item for item in functions.read(path).functions if item[0] != "_"] if path else []
+        there = [item for item in read(path).functions if item[0] != "_"] if path else []
         remedy = f"write `{name}:{there[0]}`" if there else f"write `{name}:FUNCTION`"
         yield config.problem(place, f"{name} names a file, and no function in it", remedy)
     elif _is_model(config, name):
@@ -192,12 +193,11 @@ def _function(config: Config, place: KeyPath, file: str, name: str, given: Seque
         near = nearest(file, [item.name for item in config.folder.glob("*.py")])
         yield problem._replace(remedy=f"did you mean {near}?") if near else problem
         return
-    source = functions.read(path)
+    source = read(path)
     if source.problem:
         yield source.problem
         return
     yield from functions.uncallable(source, name, given)
-    yield from functions.left_behind(source)
 
 
 def _served(config: Config, place: KeyPath, name: str) -> Problems:
@@ -220,7 +220,7 @@ def served_function(config: Config, place: KeyPath, name: str) -> Problems:
     file, _, function = name.rpartition(":")
     yield from _function(config, place, file, function, functions.SERVED)
     path = local_path(file, config.folder)
-    source = functions.read(path) if path else functions.Source(config.folder)
+    source = read(path) if path else Source(config.folder)
     if functions.waits(source, function):
         yield config.problem(place, f"{function} waits with async, which a service does not", "write `def` alone")
     for column in functions.columns(source, function, functions.SERVED):
@@ -279,6 +279,6 @@ def columns(config: Config) -> dict[str, str]:
             found |= {column: reward.name for column in TRLS[reward.name] if column not in found}
         elif match := _FUNCTION.fullmatch(reward.name):
             path = local_path(match[1], config.folder)
-            for column in functions.columns(functions.read(path), match[2]) if path else ():
+            for column in functions.columns(read(path), match[2]) if path else ():
                 found.setdefault(column, match[2])
     return found
