@@ -22,7 +22,8 @@ from cw_cli.core.problems import Problem, errors
 from cw_cli.core.schema import Schema
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks import functions
-from cw_cli.frameworks.trl import online, rewards
+from cw_cli.frameworks.trl import rewards
+from cw_cli.frameworks.trl.checks import online
 from cw_cli.frameworks.trl.framework import TRLFramework
 
 FRAMEWORK = TRLFramework(shipped("kubeconfigs"))

@@ -16,8 +16,8 @@ from cw_cli.core.resources import Resources
 from cw_cli.core.shipped import shipped
 from cw_cli.frameworks import BuiltInFramework, of_gpus
 from cw_cli.frameworks.axolotl import keys as axolotl_keys
-from cw_cli.frameworks.axolotl import kinds, online, prepared
-from cw_cli.frameworks.axolotl.checks import cross_checks
+from cw_cli.frameworks.axolotl import kinds, prepared
+from cw_cli.frameworks.axolotl.checks import cross_checks, online
 
 FILES: tuple[KeyPath, ...] = (
     *(("base_model",), ("base_model_config",), ("tokenizer_config",), ("lora_model_dir",), ("resume_from_checkpoint",)),

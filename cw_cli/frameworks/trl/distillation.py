@@ -14,9 +14,10 @@ from cw_cli.core.problems import Problem
 from cw_cli.core.schema import Renamed
 from cw_cli.core.spelling import nearest
 from cw_cli.frameworks import hugging_face
-from cw_cli.frameworks.trl import datasets, inference, online
-from cw_cli.frameworks.trl.columns import lacks_chat_template
-from cw_cli.frameworks.trl.datasets import Table
+from cw_cli.frameworks.trl import inference
+from cw_cli.frameworks.trl.checks import datasets, online
+from cw_cli.frameworks.trl.checks.columns import lacks_chat_template
+from cw_cli.frameworks.trl.checks.datasets import Table
 
 Problems = Iterator[Problem]
 

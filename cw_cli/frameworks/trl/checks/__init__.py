@@ -10,7 +10,8 @@ from cw_cli.core.framework import TrainingType
 from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import Problem
 from cw_cli.frameworks import hugging_face
-from cw_cli.frameworks.trl import accelerate, columns, distillation, hardware, losses, online
+from cw_cli.frameworks.trl import accelerate, distillation
+from cw_cli.frameworks.trl.checks import columns, hardware, losses, online
 
 Problems = Iterator[Problem]
 

@@ -9,9 +9,9 @@ from cw_cli.core.config import Config
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import nearest
-from cw_cli.frameworks.trl import datasets
-from cw_cli.frameworks.trl.datasets import Source, Table
-from cw_cli.frameworks.trl.shapes import Shape, shape
+from cw_cli.frameworks.trl.checks import datasets
+from cw_cli.frameworks.trl.checks.datasets import Source, Table
+from cw_cli.frameworks.trl.checks.shapes import Shape, shape
 
 Problems = Iterator[Problem]
 

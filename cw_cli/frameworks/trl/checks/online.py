@@ -11,9 +11,10 @@ from cw_cli.core.config import Config
 from cw_cli.core.datasets import MAX_BYTES, MAX_ROWS
 from cw_cli.core.paths import local_path
 from cw_cli.core.problems import Problem
-from cw_cli.frameworks.trl import datasets, rewards
-from cw_cli.frameworks.trl.columns import lacking, lacks_chat_template
-from cw_cli.frameworks.trl.datasets import Table
+from cw_cli.frameworks.trl import rewards
+from cw_cli.frameworks.trl.checks import datasets
+from cw_cli.frameworks.trl.checks.columns import lacking, lacks_chat_template
+from cw_cli.frameworks.trl.checks.datasets import Table
 
 Problems = Iterator[Problem]
 

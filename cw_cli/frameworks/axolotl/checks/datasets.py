@@ -12,7 +12,7 @@ from cw_cli.core.paths import local_path, looks_local, missing
 from cw_cli.core.problems import KeyPath, Problem
 from cw_cli.core.spelling import meant, nearest
 from cw_cli.core.splits import splits
-from cw_cli.frameworks.axolotl import online
+from cw_cli.frameworks.axolotl.checks import online
 from cw_cli.frameworks.axolotl.keys import data, foreign_plugins, listed, package_of
 from cw_cli.frameworks.axolotl.kinds import FAMILIES, kind_of
 from cw_cli.frameworks.hugging_face import LOADERS

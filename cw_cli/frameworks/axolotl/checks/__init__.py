@@ -10,7 +10,8 @@ from cw_cli.core.launch_keys import LaunchKeys
 from cw_cli.core.problems import Problem
 from cw_cli.core.spelling import meant
 from cw_cli.frameworks import hugging_face
-from cw_cli.frameworks.axolotl import datasets, hardware, kinds, online, packages, rules
+from cw_cli.frameworks.axolotl import kinds, packages, rules
+from cw_cli.frameworks.axolotl.checks import datasets, hardware, online
 from cw_cli.frameworks.axolotl.keys import PACKAGE, data, listed, package_of, plugin_keys
 
 Problems = Iterator[Problem]
