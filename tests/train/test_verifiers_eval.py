@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from training_lab import Ended, Lab
 
+IMPORTED = ("verifiers.v1.configs.cli.eval", "verifiers.v1.utils.loaders")
 TASKSET = Path(__file__).parent / "tasksets" / "counting"
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("verifiers") is None, reason="install the verifiers extra")
@@ -68,10 +70,15 @@ def model() -> Iterator[Model]:
     made.server.server_close()
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with closing(Lab(tmp_path_factory.mktemp("evaluations"), IMPORTED)) as made:
+        yield made
+
+
 @pytest.fixture
-def evaluation(tmp_path: Path, model: Model) -> Any:
+def evaluation(tmp_path: Path, model: Model, home: Lab) -> Any:
     """Runs the recipe with a config that a test changes."""
-    home = Lab(tmp_path)
 
     def evaluate(name: str = "run-1", stop: Any = None, **changes: Any) -> Ended:
         config = {
@@ -86,7 +93,7 @@ def evaluation(tmp_path: Path, model: Model) -> Any:
         command = ["-m", "cw_train", "verifiers_eval", "--config", str(path)]
         output = tmp_path / "results" / "run-1"
         output.parent.mkdir(exist_ok=True)
-        return home.run(command, output, environment=environment, stop=stop, with_signal=signal.SIGTERM, cold=True)
+        return home.run(command, output, environment=environment, stop=stop, with_signal=signal.SIGTERM)
 
     return evaluate
 

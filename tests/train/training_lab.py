@@ -41,6 +41,15 @@ CONFIG: dict[str, Any] = {
     "gradient_checkpointing": False,
 }
 
+IMPORTED_BY_RECIPES = (
+    "matplotlib",
+    "datasets",
+    "accelerate",
+    "peft",
+    "transformers.trainer",
+    *(f"trl.trainer.{name}_trainer" for name in ("sft", "dpo", "kto", "reward", "grpo", "rloo")),
+)
+
 Message = dict[str, Any]
 Running = tuple[int, Iterable[str], Callable[[], int]]
 """A process, the lines that it says, and the wait for its exit code."""
@@ -92,6 +101,8 @@ class Lab:
     """Starts training processes with an environment of their own."""
 
     folder: Path
+    imported: tuple[str, ...] = IMPORTED_BY_RECIPES
+    """What the Python has imported from which its runs are forked."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -180,7 +191,7 @@ class Lab:
 
     @cached_property
     def warm(self) -> subprocess.Popen[str]:
-        command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        command = [sys.executable, str(Path(__file__).with_name("warm.py")), *self.imported]
         # As recipes set it before they import.
         silent = dict.fromkeys(
             ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"), "1"

@@ -1,6 +1,6 @@
-"""A Python that has torch and TRL imported already, and becomes a new process for each run that stdin asks for.
+"""A Python that has imported its arguments already, and becomes a new process for each run that stdin asks for.
 
-Importing them takes five seconds, of a run that trains for two. A line of JSON on stdin is a run: its module with
+Importing TRL takes five seconds, of a run that trains for two. A line of JSON on stdin is a run: its module with
 arguments, its environment, its folder, and the files for what it says. The answers are the process, then its exit code.
 """
 
@@ -12,17 +12,8 @@ import os
 import runpy
 import sys
 
-IMPORTED_BY_RECIPES = (
-    "matplotlib",
-    "datasets",
-    "accelerate",
-    "peft",
-    "transformers.trainer",
-    *(f"trl.trainer.{name}_trainer" for name in ("sft", "dpo", "kto", "reward", "grpo", "rloo")),
-)
-
 if __name__ == "__main__":
-    for module in IMPORTED_BY_RECIPES:
+    for module in sys.argv[1:]:
         importlib.import_module(module)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -58,7 +58,7 @@ def test_any_text_as_a_config(config: Path, text: str) -> None:
     answered("validate", "trl", "sft", str(file))
 
 
-@settings(patient, max_examples=150)
+@settings(patient, max_examples=60)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_values_of_known_keys(config: Path, values: dict[str, Any]) -> None:
     file = config.with_name("values.yaml")
@@ -68,14 +68,14 @@ def test_any_values_of_known_keys(config: Path, values: dict[str, Any]) -> None:
         assert [item["kind"] for item in yaml.safe_load_all(result.stdout)][-1] == "Job"
 
 
-@settings(patient, max_examples=150)
+@settings(patient, max_examples=60)
 @given(st.lists(st.sampled_from(FLAGS) | WORDS, max_size=5))
 def test_any_arguments_after_a_config(config: Path, argv: list[str]) -> None:
     # The flag comes first: what follows `--` is no flag.
     answered("trl", "sft", "--dry-run", str(config), *argv)
 
 
-@patient
+@settings(patient, max_examples=40)
 @given(
     st.lists(
         st.sampled_from([*FLAGS, "trl", "sft", "validate", "schema", "list", "describe", "init"]) | WORDS, max_size=4
@@ -89,7 +89,7 @@ def test_any_arguments_at_all(argv: list[str]) -> None:
         answered("delete", *argv)
 
 
-@patient
+@settings(patient, max_examples=60)
 @given(KEYS, WORDS)
 def test_any_override(config: Path, key: str, text: str) -> None:
     answered("trl", "sft", str(config), "--dry-run", f"--{key}", text)
