@@ -25,7 +25,7 @@ FILE = Path(__file__).with_name("axolotl.json")
 
 PINS = (
     *("axolotl==0.19.0", "transformers==5.16.1", "huggingface_hub==1.17.0", "accelerate==1.13.0", "tokenizers==0.23.1"),
-    *("httpx==0.28.1", "httpcore==1.0.9", "h11==0.16.0"),
+    *("httpx==0.28.1", "httpcore==1.0.9", "h11==0.16.0", "pillow==11.3.0"),
 )
 """Axolotl, and its own pins of what the models import."""
 

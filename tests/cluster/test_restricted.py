@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +21,32 @@ CONFIGS = sorted([*(ROOT / "examples").glob("*/*.yaml"), *(ROOT / "tests" / "gol
 SHELL = "busybox:1.36"
 
 
+ENFORCED = "pod-security.kubernetes.io/enforce=restricted"
+
+
 @pytest.fixture
 def restricted(cluster: Cluster, namespace: str) -> str:
-    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    cluster.kubectl("label", "namespace", namespace, ENFORCED)
     return namespace
+
+
+@pytest.fixture(scope="module")
+def asked(cluster: Cluster) -> Iterator[str]:
+    """A namespace in which nothing is made: the API server is only asked what it would say."""
+    name = f"t-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, ENFORCED)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.mark.parametrize("flags", [(), ("--nodes", "2", "--gpu", "8", "--queue", "team")], ids=["plain", "nodes"])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_object_is_accepted(
-    restricted: str,
-    cw: Callable[..., Run],
-    kube: Callable[..., Any],
+    cluster: Cluster,
+    asked: str,
     words_of: Callable[[Path], list[str]],
+    tmp_path: Path,
     config: Path,
     flags: tuple[str, ...],
 ) -> None:
@@ -38,16 +55,28 @@ def test_every_object_is_accepted(
         flags = (*flags, "--gradient_accumulation_steps", "8")
     if flags and words[0] == "verifiers":  # one process, or what its own config says
         flags = ("--queue", "team")
-    shown = cw(*words, str(config), "--image", SHELL, "--dry-run", *flags)
-    assert shown.code == 0, shown.err
-    kube("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=shown.out)
+    command = [*words, str(config), "--namespace", asked, "--image", SHELL, "--dry-run", *flags]
+    around = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "USER": "tester",
+    }
+    program = [sys.executable, "-m", "cw_cli.cli.main", *command]
+    shown = subprocess.run(program, env=around, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    would(cluster, asked, "apply", "--server-side", objects=shown.stdout)
     # A Job is taken whatever its pods are; only a pod of its own is refused.
     templates = [
-        item["spec"]["template"] for item in yaml.safe_load_all(shown.out) if "template" in item.get("spec", {})
+        item["spec"]["template"] for item in yaml.safe_load_all(shown.stdout) if "template" in item.get("spec", {})
     ]
     assert templates
-    for template in templates:
-        kube("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod_of(template)))
+    would(cluster, asked, "create", objects="---\n".join(json.dumps(pod_of(template)) for template in templates))
+
+
+def would(cluster: Cluster, namespace: str, *verb: str, objects: str) -> None:
+    """Whether the API server would take these objects."""
+    cluster.kubectl("--namespace", namespace, *verb, "--dry-run=server", "-f", "-", stdin=objects)
 
 
 def pod_of(template: dict[str, Any]) -> dict[str, Any]:
@@ -56,12 +85,10 @@ def pod_of(template: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec}
 
 
-def test_the_probe_is_refused_without_the_defaults(cluster: Cluster, restricted: str) -> None:
+def test_the_probe_is_refused_without_the_defaults(cluster: Cluster, asked: str) -> None:
     template = {"spec": {"containers": [{"name": "trainer", "image": SHELL}]}}
     with pytest.raises(AssertionError, match="violates PodSecurity"):
-        cluster.kubectl(
-            "--namespace", restricted, "create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod_of(template))
-        )
+        would(cluster, asked, "create", objects=json.dumps(pod_of(template)))
 
 
 def config_with(tmp_path: Path, script: str, more: str = "") -> Path:

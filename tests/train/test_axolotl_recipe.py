@@ -99,7 +99,10 @@ needs_axolotl = pytest.mark.skipif(found is None or found.origin is None, reason
 
 
 def run(recipe: str, config: Path, name: str) -> tuple[str, list[dict[str, Any]]]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "containers"), "CW_RUN": name, "CW_PREPARED": "abc"}
+    assert found is not None
+    assert found.origin is not None
+    path = os.pathsep.join([str(ROOT / "containers"), str(Path(found.origin).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path, "CW_RUN": name, "CW_PREPARED": "abc"}
     command = [sys.executable, "-m", "cw_train", recipe, "--config", str(config)]
     done = subprocess.run(command, env=environment, cwd=config.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
