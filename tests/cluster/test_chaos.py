@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-import cw_cli.targets.kubernetes.connection as connection_module
 from cw_cli import api
 from cw_cli.core.exceptions import TargetError
 from cw_cli.core.names import MANAGED_BY, RUN, selector
 from cw_cli.core.plan import Plan
 from cw_cli.core.status import State
-from cw_cli.targets.kubernetes import transport
+from cw_cli.targets.kubernetes import listing, transport
 from cw_cli.targets.kubernetes.connection import Connection
 from cw_cli.targets.kubernetes.kubeconfig import Access, read_access
 from cw_cli.targets.kubernetes.target import KubernetesTarget
@@ -317,14 +316,23 @@ def test_delete_and_cancel_say_what_failed(world: World, start: Callable[..., An
     assert run in world.target.list()[0].name
 
 
-def test_a_list_whose_state_is_forgotten_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "PAGE", 2)
+def test_a_list_whose_next_page_breaks_off_is_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "JOBS_A_PAGE", 2)
     for _ in range(3):
         attempt(world, None)
+    cut: list[str] = []
+
+    def next_page(_: int, path: str) -> Fault | None:
+        if "continue=" not in path or cut:
+            return None
+        cut.append(path)
+        return Fault("cut", 0)
+
     with chaos(world.upstream) as proxy:
+        proxy.faults = next_page
         target = KubernetesTarget(Connection(lambda: proxy.access(world.upstream.namespace)))
-        proxy.fault = Fault("cut", 1)
         assert len(target.list()) == 3
+    assert cut
 
 
 # The policy's own node has all GPUs of the cluster and more, so only the service can ever hold one.
