@@ -96,9 +96,10 @@ def needed(config: Config, keys: Sequence[KeyPath]) -> list[Needed]:
     """What the files import of Python's own library, of the recipes and of each other is there."""
     found: dict[str, Needed] = {}
     for path in files.named(config, keys):
-        sources = [path] if path.suffix == ".py" else sorted(path.rglob("*.py")) if _is_package(path) else []
-        near = {path.name, *(item.stem for item in (path.parent if path.is_file() else path).glob("*"))}
-        for source in map(read, sources):
+        if path.suffix != ".py" and not _is_package(path):
+            continue
+        near = {path.name, *(item.stem for item in (path if path.is_dir() else path.parent).glob("*"))}
+        for source in map(read, sorted(path.rglob("*.py")) if path.is_dir() else [path]):
             for item in imports(source):
                 if item.module and item.module not in {*near, *OURS, *sys.stdlib_module_names}:
                     origin = source.origin(item.node.lineno, item.node.col_offset)
