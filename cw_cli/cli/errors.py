@@ -23,9 +23,12 @@ def boundary() -> Iterator[None]:
         show_error(error)
         raise typer.Exit(error.exit_code) from None
     except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():  # a command that ends where more must follow
+            typer.echo(error.message, err=True)
+            raise typer.Exit(2) from None
         # What typer's own parser refuses: said in the same voice.
         say("error", error.format_message().rstrip("."), "red")
-        context = getattr(error, "ctx", None)
         say("hint", f"See {context.command_path if context else 'cw'} --help.", "cyan")
         raise typer.Exit(2) from None
     except (FileNotFoundError, PermissionError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from cw_cli.cli.arguments import OverridingCommand, schema_of
 from cw_cli.cli.errors import say, show_warnings
@@ -50,10 +50,20 @@ class LaunchCommand(OverridingCommand):
 
 
 class FrameworkGroup(TyperGroup):
-    """The training types of a framework."""
+    """The training types of a framework. The command of one is made when it is asked for: it takes long to make all."""
+
+    entry: Entry
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.entry.types or ())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            self.commands[cmd_name] = launch_command(self.entry.name, cmd_name)
+        return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             from cw_cli.api import find_framework
 
             find_framework(ctx.info_name, args[0])  # raises what the framework says of it
@@ -72,12 +82,20 @@ def framework_group(entry: Entry) -> TyperGroup:
         add_completion=False,
     )
     group.callback(help=entry.help)(lambda: None)
-    for training_type in entry.types or ():
-        text = f"Check CONFIG for {entry.name} {training_type}, start the run and follow it."
-        brief = f"Check a config for {training_type} and start the run."
-        how: Any = {"help": text, "short_help": brief, "context_settings": SETTINGS}
-        group.command(training_type, cls=LaunchCommand, **how)(command)
-    return cast(TyperGroup, typer.main.get_command(group))
+    made = cast(FrameworkGroup, typer.main.get_command(group))
+    made.entry = entry
+    return made
+
+
+def launch_command(framework: str, training_type: str) -> TyperCommand:
+    from cw_cli.cli.main import SETTINGS
+
+    text = f"Check CONFIG for {framework} {training_type}, start the run and follow it."
+    brief = f"Check a config for {training_type} and start the run."
+    how: Any = {"help": text, "short_help": brief, "context_settings": SETTINGS}
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+    single.command(training_type, cls=LaunchCommand, **how)(command)
+    return cast(TyperCommand, typer.main.get_command(single))
 
 
 def command(

@@ -67,6 +67,16 @@ class RootGroup(TyperGroup):
         return [*(entry.name for entry in self.frameworks()), *VERBS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.made:  # it is asked for twice, and takes long to make
+            self.made[cmd_name] = self.make_command(ctx, cmd_name)
+        return self.made[cmd_name]
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """The commands that were asked for, None for those that there are not."""
+        return {}
+
+    def make_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in VERBS:
             return verb_command(cmd_name)
         try:

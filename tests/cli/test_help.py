@@ -89,6 +89,13 @@ def test_nothing_typed_shows_the_help(cw: User) -> None:
     assert "Usage: cw " in said.out + said.err
 
 
+def test_a_framework_alone_shows_its_training_types(cw: User) -> None:
+    said = cw("trl")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Usage: cw trl ")
+    assert "  rlhf          Check a config for rlhf" in said.err
+
+
 def test_versions(cw: User) -> None:
     import cw_cli
 
