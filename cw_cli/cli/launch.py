@@ -88,14 +88,11 @@ def framework_group(entry: Entry) -> TyperGroup:
 
 
 def launch_command(framework: str, training_type: str) -> TyperCommand:
-    from cw_cli.cli.main import SETTINGS
+    from cw_cli.cli.main import single_command
 
     text = f"Check CONFIG for {framework} {training_type}, start the run and follow it."
     brief = f"Check a config for {training_type} and start the run."
-    how: Any = {"help": text, "short_help": brief, "context_settings": SETTINGS}
-    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
-    single.command(training_type, cls=LaunchCommand, **how)(command)
-    return cast(TyperCommand, typer.main.get_command(single))
+    return single_command(training_type, command, cls=LaunchCommand, help=text, short_help=brief)
 
 
 def command(

@@ -67,14 +67,10 @@ class RootGroup(TyperGroup):
         return [*(entry.name for entry in self.frameworks()), *VERBS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.made:  # it is asked for twice, and takes long to make
-            self.made[cmd_name] = self.make_command(ctx, cmd_name)
-        return self.made[cmd_name]
-
-    @cached_property
-    def made(self) -> dict[str, Any]:
-        """The commands that were asked for, None for those that there are not."""
-        return {}
+        # It is asked for twice, and takes long to make.
+        if cmd_name not in self.commands and (made := self.make_command(ctx, cmd_name)) is not None:
+            self.commands[cmd_name] = made
+        return self.commands.get(cmd_name)
 
     def make_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in VERBS:
@@ -111,9 +107,14 @@ def verb_command(name: str) -> TyperCommand:
     module = import_module(f"cw_cli.cli.{VERBS[name][0]}")
     if hasattr(module, "app"):
         return cast(TyperCommand, typer.main.get_command(module.app))
-    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
     options = {"cls": module.COMMAND_CLASS} if hasattr(module, "COMMAND_CLASS") else {}
-    single.command(name, help=module.command.__doc__, context_settings=SETTINGS, **options)(module.command)
+    return single_command(name, module.command, help=module.command.__doc__, **options)
+
+
+def single_command(name: str, function: Any, **how: Any) -> TyperCommand:
+    """The command that calls `function`, by itself."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+    single.command(name, context_settings=SETTINGS, **how)(function)
     return cast(TyperCommand, typer.main.get_command(single))
 
 

@@ -62,15 +62,16 @@ class Needed(NamedTuple):
 
 def checks(config: Config, keys: Sequence[KeyPath], image: str | None, target: str) -> Problems:
     """Modules that are missing where the files which the config names at `keys` will be read."""
+    paths = files.named(config, keys)
     if target == "local":
-        for item in needed(config, keys):
+        for item in needed(paths):
             if not _is_here(item):
                 message = f"{item.file.name} imports {item.module}, which this Python ({sys.executable}) lacks"
                 yield Problem(message, "install it there", item.origin, "warning")
         return
-    yield from _left_behind(files.named(config, keys))
+    yield from _left_behind(paths)
     held = images.meant(image)
-    for item in needed(config, keys) if held else ():
+    for item in needed(paths) if held else ():
         packages = PACKAGES.get(item.module, (_package(item.module),))
         if not any(package in other.packages for other in held for package in packages):
             message = f"{item.file.name} imports {item.module}, and {image} has no package {' or '.join(packages)}"
@@ -92,10 +93,10 @@ def _left_behind(travelling: Sequence[Path]) -> Problems:
                 yield Problem(message, "put all of it into one file, or into the image", origin)
 
 
-def needed(config: Config, keys: Sequence[KeyPath]) -> list[Needed]:
-    """What the files import of Python's own library, of the recipes and of each other is there."""
+def needed(paths: Sequence[Path]) -> list[Needed]:
+    """What these files import. What they do of Python's own library, of the recipes and of each other is there."""
     found: dict[str, Needed] = {}
-    for path in files.named(config, keys):
+    for path in paths:
         if path.suffix != ".py" and not _is_package(path):
             continue
         near = {path.name, *(item.stem for item in (path if path.is_dir() else path.parent).glob("*"))}

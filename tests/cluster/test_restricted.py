@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 from .clusters import ROOT, Cluster
-from .conftest import Run
+from .conftest import Run, fresh_namespace
 
 CONFIGS = sorted([*(ROOT / "examples").glob("*/*.yaml"), *(ROOT / "tests" / "golden" / "configs").glob("*.yaml")])
 SHELL = "busybox:1.36"
@@ -33,11 +32,9 @@ def restricted(cluster: Cluster, namespace: str) -> str:
 @pytest.fixture(scope="module")
 def asked(cluster: Cluster) -> Iterator[str]:
     """A namespace in which nothing is made: the API server is only asked what it would say."""
-    name = f"t-{secrets.token_hex(4)}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, ENFORCED)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with fresh_namespace(cluster) as name:
+        cluster.kubectl("label", "namespace", name, ENFORCED)
+        yield name
 
 
 @pytest.mark.parametrize("flags", [(), ("--nodes", "2", "--gpu", "8", "--queue", "team")], ids=["plain", "nodes"])

@@ -58,13 +58,13 @@ def site() -> Iterator[Path]:
         yield Path(folder)
 
 
-def python(site: Path, *arguments: str, timeout: float = 600) -> str:
+def python(site: Path, *arguments: str) -> str:
     """What a Python says that has Axolotl. How it was started by pytest is not its business."""
     around = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     around |= {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
     # Axolotl and its needs warn of their own code.
     command = [sys.executable, "-W", "ignore", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     return done.stdout
 
